@@ -1,0 +1,180 @@
+import { resolve } from 'node:path'
+import type { z } from 'zod'
+import { configInvalid, isPlainObject, keyPath, kindOf, mistake, quoted, type Mistake } from './mistakes.ts'
+import { reservedStreamNames, streamNamePattern, type Plan, type StreamPlan } from './plan.ts'
+import { formatSize } from './quantities.ts'
+import { knownKeys, settings, streamSettings, type Settings } from './settings.ts'
+import { nearest } from './spelling.ts'
+import { planStream } from './stream-plan.ts'
+
+/** Values that stand above the file's, from the command line: each is reported by its option's name. */
+export interface Overrides {
+  port?: number
+  host?: string
+  /** Relative to `cwd`. */
+  dataDir?: string
+}
+
+export interface CheckOptions {
+  /** Folder that a relative `dataDir` starts from: that of the configuration file. */
+  baseDir: string
+  mode: Plan['mode']
+  /** What the message calls the configuration; the file's name, mostly. */
+  subject?: string
+  overrides?: Overrides
+  /** Folder that an overriding `dataDir` starts from; `baseDir` unless given. */
+  cwd?: string
+}
+
+/**
+ * Turns what a user wrote into a plan with all defaults.
+ * @throws FreshetError `config_invalid` that lists every mistake; `extra.mistakes` has them as `{ key, reason, suggestion? }`.
+ */
+export function checkConfig(words: unknown, options: CheckOptions): Plan {
+  const subject = options.subject ?? 'The configuration'
+  if (!isPlainObject(words)) {
+    throw configInvalid(subject, [mistake('(whole file)', `must be an object, not ${kindOf(words)}`)])
+  }
+  const read = settings.safeParse(overridden(words, options.overrides ?? {}))
+  const mistakes = read.success ? [...limitMistakes(read.data, words)] : mistakesOf(read.error, { schema: settings })
+  const streams = checkStreams(words['streams'], mistakes)
+  if (!read.success || mistakes.length > 0)
+    throw configInvalid(subject, namedByOption(mistakes, options.overrides ?? {}))
+  return planOf(read.data, streams, options)
+}
+
+function planOf(words: Settings, streams: Record<string, StreamPlan>, options: CheckOptions): Plan {
+  const { http, limits, log, lake, sql, engine } = words
+  const dataFrom = options.overrides?.dataDir === undefined ? options.baseDir : (options.cwd ?? options.baseDir)
+  return {
+    dataDir: resolve(dataFrom, words.dataDir),
+    mode: options.mode,
+    http: { host: http.host, port: http.port, requestTimeoutMs: http.requestTimeout },
+    limits: {
+      bodyBytesMax: limits.body,
+      eventBytesMax: Math.min(limits.event, limits.body),
+      nestingMax: limits.nesting,
+      batchEventsMax: limits.batch,
+      diskFreeBytesMin: limits.diskFree,
+    },
+    log: { segmentBytes: log.segment },
+    lake: { flushIntervalMs: lake.flushInterval, flushRows: lake.flushRows },
+    sql: { timeoutMs: sql.timeout, rowsMax: sql.rows, concurrency: sql.concurrency },
+    engine: { memoryBytes: engine.memory, spillBytesMax: engine.spill, threads: engine.threads },
+    streams,
+  }
+}
+
+function overridden(words: Record<string, unknown>, { port, host, dataDir }: Overrides): Record<string, unknown> {
+  const http = words['http']
+  const address = { ...(port === undefined ? {} : { port }), ...(host === undefined ? {} : { host }) }
+  return {
+    ...words,
+    ...(dataDir === undefined ? {} : { dataDir }),
+    ...(isPlainObject(http) || http === undefined ? { http: { ...http, ...address } } : {}),
+  }
+}
+
+function namedByOption(mistakes: readonly Mistake[], overrides: Overrides): Mistake[] {
+  const options: Record<string, string | false> = {
+    'http.port': overrides.port !== undefined && '--port',
+    'http.host': overrides.host !== undefined && '--host',
+    dataDir: overrides.dataDir !== undefined && '--data-dir',
+  }
+  return mistakes.map((one) => ({ ...one, key: options[one.key] || one.key }))
+}
+
+/** An event can be no larger than the body it comes in; a default gives way, what the user wrote is a mistake. */
+function limitMistakes({ limits }: Settings, words: Record<string, unknown>): Mistake[] {
+  const written = words['limits']
+  if (limits.event <= limits.body || !isPlainObject(written) || written['event'] === undefined) return []
+  return [
+    mistake(
+      'limits.event',
+      `${formatSize(limits.event)} is more than a whole body may have (limits.body: ${formatSize(limits.body)})`,
+    ),
+  ]
+}
+
+function checkStreams(words: unknown, mistakes: Mistake[]): Record<string, StreamPlan> {
+  const plans: Record<string, StreamPlan> = {}
+  if (words === undefined) return plans
+  if (!isPlainObject(words)) {
+    mistakes.push(mistake('streams', `must be an object of streams by name, not ${kindOf(words)}`))
+    return plans
+  }
+  const seen = new Map<string, string>()
+  for (const [name, stream] of Object.entries(words)) {
+    const key = keyPath('streams', name)
+    const twin = seen.get(name.toLowerCase())
+    const problem = nameMistake(name, twin, Object.keys(words))
+    seen.set(name.toLowerCase(), name)
+    if (problem !== undefined) mistakes.push({ key, ...problem })
+    const read = streamSettings.safeParse(stream)
+    if (!read.success) {
+      mistakes.push(...mistakesOf(read.error, { schema: streamSettings, under: ['streams', name] }))
+      continue
+    }
+    const plan = planStream(name, read.data, key)
+    if (Array.isArray(plan)) mistakes.push(...plan)
+    else if (problem === undefined) plans[name] = plan
+  }
+  return plans
+}
+
+/** Why a stream cannot be called that, with a name that it could have. */
+function nameMistake(
+  name: string,
+  twin: string | undefined,
+  taken: readonly string[],
+): Omit<Mistake, 'key'> | undefined {
+  if (twin !== undefined) return { reason: `differs from the stream ${quoted(twin)} only by upper and lower case` }
+  if (reservedStreamNames.includes(name)) {
+    return { reason: `the name is reserved (${reservedStreamNames.join(', ')})`, suggestion: `${name}_events` }
+  }
+  if (streamNamePattern.test(name)) return undefined
+  const reason = 'a stream name is 1 to 63 lower-case letters, digits and "_", a letter first'
+  const mended = mendedName(name)
+  return mended === '' || taken.includes(mended) ? { reason } : { reason, suggestion: mended }
+}
+
+function mendedName(name: string): string {
+  const snake = name
+    .slice(0, 200)
+    .normalize('NFKD')
+    .replaceAll(/\p{M}/gu, '')
+    .replaceAll(/(?<=[a-z0-9])(?=[A-Z])/g, '_')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '_')
+    .replace(/^_+/, '')
+    .slice(0, 55)
+    .replace(/_+$/, '')
+  const mended = /^\d/.test(snake) ? `s_${snake}` : snake
+  return reservedStreamNames.includes(mended) ? `${mended}_events` : mended
+}
+
+/** Issues of zod as mistakes: unknown keys with the nearest known one, and the reasons that the settings give. */
+function mistakesOf(error: z.ZodError, place: { schema: z.ZodType; under?: readonly string[] }): Mistake[] {
+  const under = place.under ?? []
+  return error.issues.flatMap((issue) => {
+    const path = issue.path.map(String)
+    if (issue.code === 'unrecognized_keys') {
+      const known = knownKeys(place.schema, issue.path)
+      return issue.keys.map((name) => unknownKey(keyPath(...under, ...path, name), name, known))
+    }
+    const params = issue.code === 'custom' ? issue.params : undefined
+    return [mistake(keyPath(...under, ...path), issue.message, params?.['suggestion'] as string | undefined)]
+  })
+}
+
+function unknownKey(key: string, name: string, known: readonly string[]): Mistake {
+  const near = nearest(name, known)
+  const elsewhere = near === undefined ? placesOf(name).filter((place) => place !== key) : []
+  const list = near === undefined && elsewhere.length !== 1 ? ` (known: ${known.join(', ')})` : ''
+  return mistake(key, `unknown key${list}`, near ?? (elsewhere.length === 1 ? elsewhere[0] : undefined))
+}
+
+/** Where a key of this name does belong. */
+function placesOf(name: string): string[] {
+  return knownKeys(settings).flatMap((part) => (knownKeys(settings, [part]).includes(name) ? [`${part}.${name}`] : []))
+}

@@ -1,0 +1,127 @@
+import type { $ZodType, input } from 'zod/v4/core'
+import type { Duration, Size } from './quantities.ts'
+
+/**
+ * What a user writes. Everything is plain data: `defineConfig` and `stream` only give it types, and a configuration written
+ * without them means the same.
+ */
+
+/** A JSON Schema (draft 2020-12), as an object. */
+export interface JsonSchema {
+  readonly [keyword: string]: unknown
+}
+
+/** How a stream's table is cut: by hour, day or month of the event's time, or of the time of arrival. */
+export type Partition = PartitionUnit | { by?: 'event_time' | 'received_at'; unit?: PartitionUnit }
+export type PartitionUnit = 'hour' | 'day' | 'month'
+
+/** `iso`: a date-time string with a time zone; otherwise seconds, milliseconds or microseconds since 1970. */
+export type TimeUnit = 'iso' | 's' | 'ms' | 'us'
+
+/** Required fields of `T` whose values are of type `Value`. */
+type RequiredFields<T, Value> = keyof {
+  [Key in keyof T as string extends Key ? never : T[Key] extends Value ? Key : never]: true
+} &
+  string
+
+type Composed = { allOf: unknown } | { anyOf: unknown } | { oneOf: unknown } | { $ref: unknown }
+
+/** Names that `id` and `time` may have under a schema: for zod the fitting fields, for a plain JSON Schema its properties. */
+type FieldOf<Schema, Value> = Schema extends $ZodType
+  ? RequiredFields<input<Schema>, Value>
+  : Schema extends Composed
+    ? string
+    : Schema extends { properties: infer Properties }
+      ? keyof Properties & string
+      : string
+
+/** Field that can hold an event's id. */
+export type IdField<Schema> = FieldOf<Schema, string | number>
+/** Field that can hold an event's time. */
+export type TimeField<Schema> = FieldOf<Schema, string | number>
+
+/** One stream, as a user writes it; `Schema` is the type of its schema. */
+export interface StreamOptions<Schema> {
+  /** A zod 4 type or a JSON Schema. Left out: any JSON object is accepted, and columns are inferred. */
+  schema?: Schema
+  /** Field that holds the event's id: an id is stored once, however often it is sent. Left out: every event gets its own. */
+  id?: NoInfer<IdField<Schema>>
+  /** Field that holds the time of the event. Left out: the time of arrival. */
+  time?: NoInfer<TimeField<Schema>>
+  /** How `time` is written; `iso` unless said, and it must be said for numbers. */
+  timeUnit?: TimeUnit
+  /** Width of the table's partitions. Default `'day'`. */
+  partition?: Partition
+}
+
+/** Any stream. */
+export interface StreamConfig extends Omit<StreamOptions<$ZodType | JsonSchema>, 'id' | 'time'> {
+  id?: string
+  time?: string
+}
+
+/** The whole configuration, as a user writes it. Every key may be left out. */
+export interface Config {
+  /** Folder that holds all data, relative to the configuration file. Default `'.freshet'`. */
+  dataDir?: string
+  /** Streams by name: `^[a-z][a-z0-9_]{0,62}$`. */
+  streams?: Record<string, StreamConfig>
+  http?: {
+    /** Loopback only, as there is no authentication yet. Default `'127.0.0.1'`. */
+    host?: string
+    /** 0 takes any free port. Default 7070. */
+    port?: number
+    /** A request that has not arrived whole after this long is answered 408. Default `'30 s'`. */
+    requestTimeout?: Duration
+  }
+  limits?: {
+    /** Largest request body, as sent and as unpacked. Default `'16 MiB'`. */
+    body?: Size
+    /** Largest single event. Default `'1 MiB'`. */
+    event?: Size
+    /** Levels of objects and arrays in one event. Default 32. */
+    nesting?: number
+    /** Most events in one request. Default 50,000. */
+    batch?: number
+    /** Ingest answers 503 while less than this is free on the disk. Default `'256 MiB'`. */
+    diskFree?: Size
+  }
+  log?: {
+    /** Size at which a new log segment is begun. Default `'64 MiB'`. */
+    segment?: Size
+  }
+  lake?: {
+    /** An event is committed to its table at the latest this long after it became visible in SQL. Default `'60 s'`. */
+    flushInterval?: Duration
+    /** ... or when this many rows are waiting. Default 1,000,000. */
+    flushRows?: number
+  }
+  sql?: {
+    /** A query that runs longer is stopped. Default `'60 s'`. */
+    timeout?: Duration
+    /** Most rows in one result. Default 1,000,000. */
+    rows?: number
+    /** Queries that run at once. Default 4. */
+    concurrency?: number
+  }
+  engine?: {
+    /** Memory for tables and queries. Default `'512 MiB'`. */
+    memory?: Size
+    /** Disk space that queries may use when memory runs out. Default `'4 GiB'`. */
+    spill?: Size
+    /** Default: the number of cores. */
+    threads?: number
+  }
+}
+
+/** Gives a configuration its type; returns it as it is. */
+export function defineConfig(config: Config): Config {
+  return config
+}
+
+/** Gives a stream its type, with `id` and `time` limited to fitting fields of the schema; returns it as it is. */
+export function stream<Schema extends $ZodType | JsonSchema = JsonSchema>(
+  options: StreamOptions<Schema>,
+): StreamConfig {
+  return options
+}

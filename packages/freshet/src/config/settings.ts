@@ -1,0 +1,237 @@
+import { availableParallelism } from 'node:os'
+import { z } from 'zod'
+import { isPlainObject, kindOf } from './mistakes.ts'
+import { formatDuration, formatSize, readDuration, readSize, type Reading } from './quantities.ts'
+import { nearest } from './spelling.ts'
+
+/**
+ * The keys of a configuration with their defaults, ranges and meanings. Every value is read from the user's words by a reader
+ * that says in a sentence what is wrong, so that zod's own messages are never needed for more than unknown keys.
+ */
+
+/** The longest delay that a timer takes. */
+const timerMsMax = 2 ** 31 - 1
+const KiB = 2 ** 10
+const MiB = 2 ** 20
+const GiB = 2 ** 30
+const TiB = 2 ** 40
+
+/** A value that `read` understands, or a custom issue with the reason and, in `params`, the suggestion. */
+function setting<T>(read: (words: unknown) => Reading<T>) {
+  return z.unknown().transform((words, context): T => {
+    const reading = read(words)
+    if ('value' in reading) return reading.value
+    context.issues.push({
+      code: 'custom',
+      message: reading.reason,
+      input: words,
+      params: reading.suggestion === undefined ? {} : { suggestion: reading.suggestion },
+    })
+    return z.NEVER
+  })
+}
+
+/** An object that has these keys and no others; one that is left out has its defaults. */
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  const object = z.custom<z.input<z.ZodObject<Shape>>>(isPlainObject, {
+    error: (issue) => `must be an object, not ${kindOf(issue.input)}`,
+    abort: true,
+  })
+  return object.pipe(z.strictObject(shape))
+}
+
+interface Range {
+  min: number
+  max: number
+}
+
+function inRange(reading: Reading<number>, { min, max }: Range, format: (value: number) => string): Reading<number> {
+  if (!('value' in reading) || (reading.value >= min && reading.value <= max)) return reading
+  return { reason: `must be from ${format(min)} to ${format(max)}, not ${format(reading.value)}` }
+}
+
+function size(range: Range) {
+  return setting((words) => inRange(readSize(words), range, formatSize))
+}
+
+function duration(range: Range) {
+  return setting((words) => inRange(readDuration(words), range, formatDuration))
+}
+
+function whole({ min, max }: Range) {
+  return setting((words): Reading<number> => {
+    if (typeof words === 'number' && Number.isInteger(words) && words >= min && words <= max) return { value: words }
+    return { reason: `must be a whole number from ${min} to ${max}, not ${kindOf(words)}` }
+  })
+}
+
+function text(what: string) {
+  return setting((words): Reading<string> => {
+    if (typeof words === 'string' && words.trim() !== '' && !words.includes('\0')) return { value: words }
+    return { reason: `must be ${what}, not ${kindOf(words)}` }
+  })
+}
+
+function choice<const Word extends string>(known: readonly Word[]) {
+  return setting((words) => readChoice(words, known))
+}
+
+function readChoice<Word extends string>(words: unknown, known: readonly Word[]): Reading<Word> {
+  const found = known.find((word) => word === words)
+  if (found !== undefined) return { value: found }
+  const list = known.map((word) => `"${word}"`).join(', ')
+  const suggestion = typeof words === 'string' ? nearest(words, known) : undefined
+  return {
+    reason: `must be one of ${list}, not ${kindOf(words)}`,
+    ...(suggestion === undefined ? {} : { suggestion }),
+  }
+}
+
+const host = setting((words): Reading<string> => {
+  if (typeof words !== 'string' || words === '')
+    return { reason: `must be a host name or address, not ${kindOf(words)}` }
+  if (isLoopback(words)) return { value: words.replace(/^\[(.*)\]$/, '$1') }
+  return {
+    reason:
+      `${kindOf(words)} is not a loopback address: Freshet has no authentication yet, so anybody who reaches it could read and ` +
+      'write everything. Leave it at 127.0.0.1 and put a proxy that authenticates in front',
+    suggestion: '127.0.0.1',
+  }
+})
+
+function isLoopback(name: string): boolean {
+  if (name.toLowerCase() === 'localhost' || name === '::1' || name === '[::1]') return true
+  const parts = name.split('.')
+  return (
+    parts.length === 4 && parts[0] === '127' && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) <= 255)
+  )
+}
+
+const partitionUnits = ['hour', 'day', 'month'] as const
+
+/** The long form of `partition`. */
+export const partitionSettings = section({
+  by: choice(['event_time', 'received_at']).prefault('event_time').describe('The time that partitions are cut by.'),
+  unit: choice(partitionUnits).prefault('day').describe('Width of a partition.'),
+})
+
+/** `'hour'`, or the long form. */
+const partition = z.unknown().transform((words, context): z.output<typeof partitionSettings> => {
+  const long = isPlainObject(words) ? partitionSettings.safeParse(words) : undefined
+  if (long?.success === true) return long.data
+  if (long !== undefined) {
+    for (const issue of long.error.issues) context.issues.push({ ...issue, input: words } as z.core.$ZodRawIssue)
+    return z.NEVER
+  }
+  const unit = readChoice(words, partitionUnits)
+  if ('value' in unit) return { by: 'event_time', unit: unit.value }
+  const { reason: message, ...params } = unit
+  context.issues.push({ code: 'custom', message, input: words, params })
+  return z.NEVER
+})
+
+/** The keys of one stream; what a schema says about them is checked elsewhere. */
+export const streamSettings = section({
+  schema: z
+    .unknown()
+    .optional()
+    .describe('A zod 4 type or a JSON Schema. Left out: any JSON object is accepted and columns are inferred.'),
+  id: text('the name of a field')
+    .optional()
+    .describe(
+      "Field that holds the event's id, a required string or integer. An id is stored once, however often it is sent. Left out: every event gets an id of its own.",
+    ),
+  time: text('the name of a field')
+    .optional()
+    .describe(
+      'Field that holds the time of the event, a required date-time string or, with `timeUnit`, a number. Left out: the time of arrival.',
+    ),
+  timeUnit: choice(['iso', 's', 'ms', 'us'])
+    .optional()
+    .describe(
+      'How `time` is written: `iso` (date-time with time zone), or seconds, milliseconds or microseconds since 1970. `iso` for strings; numbers need it.',
+    ),
+  partition: partition
+    .prefault('day')
+    .describe(
+      "Width of the table's partitions: `hour`, `day` or `month` of the event's time; or an object, to cut by the time of arrival.",
+    ),
+})
+
+/** All keys of a configuration. `streams` is read stream by stream. */
+export const settings = section({
+  dataDir: text('the path of a folder')
+    .prefault('.freshet')
+    .describe('Folder that holds all data, relative to the configuration file.'),
+  http: section({
+    host: host
+      .prefault('127.0.0.1')
+      .describe('Address to listen on; loopback only, as there is no authentication yet.'),
+    port: whole({ min: 0, max: 65_535 }).prefault(7070).describe('Port to listen on; 0 takes any free one.'),
+    requestTimeout: duration({ min: 100, max: timerMsMax })
+      .prefault('30 s')
+      .describe('A request that has not arrived whole after this long is answered 408.'),
+  }).prefault({}),
+  limits: section({
+    body: size({ min: 1 * KiB, max: 256 * MiB })
+      .prefault('16 MiB')
+      .describe('Largest request body, as sent and as unpacked.'),
+    event: size({ min: 64, max: 256 * MiB })
+      .prefault('1 MiB')
+      .describe('Largest single event; never more than `limits.body`.'),
+    nesting: whole({ min: 1, max: 256 })
+      .prefault(32)
+      .describe('Levels of objects and arrays in one event; a flat event has one.'),
+    batch: whole({ min: 1, max: 10_000_000 }).prefault(50_000).describe('Most events in one request.'),
+    diskFree: size({ min: 0, max: 1024 * TiB })
+      .prefault('256 MiB')
+      .describe('Ingest answers 503 while less than this is free on the disk.'),
+  }).prefault({}),
+  log: section({
+    segment: size({ min: 4 * KiB, max: 16 * GiB })
+      .prefault('64 MiB')
+      .describe('Size at which a new log segment is begun.'),
+  }).prefault({}),
+  lake: section({
+    flushInterval: duration({ min: 100, max: 86_400_000 })
+      .prefault('60 s')
+      .describe('An event is committed to its table at the latest this long after it became visible in SQL.'),
+    flushRows: whole({ min: 1, max: 100_000_000 })
+      .prefault(1_000_000)
+      .describe('The commit happens sooner when this many rows are waiting.'),
+  }).prefault({}),
+  sql: section({
+    timeout: duration({ min: 10, max: timerMsMax }).prefault('60 s').describe('A query that runs longer is stopped.'),
+    rows: whole({ min: 1, max: 1_000_000_000 }).prefault(1_000_000).describe('Most rows in one result.'),
+    concurrency: whole({ min: 1, max: 256 }).prefault(4).describe('Queries that run at once; more wait their turn.'),
+  }).prefault({}),
+  engine: section({
+    memory: size({ min: 64 * MiB, max: 64 * TiB })
+      .prefault('512 MiB')
+      .describe('Memory for tables and queries.'),
+    spill: size({ min: 0, max: 1024 * TiB })
+      .prefault('4 GiB')
+      .describe('Disk space that queries may use when memory runs out.'),
+    threads: whole({ min: 1, max: 1024 })
+      .prefault(() => availableParallelism())
+      .describe('Threads for queries and commits; by default the number of cores.'),
+  }).prefault({}),
+  streams: z.unknown().optional().describe('The streams that are declared, by name.'),
+})
+
+/** What `settings` makes of the user's words. */
+export type Settings = z.output<typeof settings>
+
+/** The keys that `schema` has at `path`, empty for a value that is no section. */
+export function knownKeys(schema: z.core.$ZodType, path: readonly PropertyKey[] = []): string[] {
+  let shape = shapeOf(schema)
+  for (const part of path) shape = shape?.[String(part)] === undefined ? undefined : shapeOf(shape[String(part)]!)
+  return Object.keys(shape ?? {})
+}
+
+/** The fields of a section, through its wrappers; undefined for any other schema. */
+export function shapeOf(schema: z.core.$ZodType): Record<string, z.core.$ZodType> | undefined {
+  if (schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) return shapeOf(schema.def.innerType)
+  if (schema instanceof z.ZodPipe) return shapeOf(schema.def.out)
+  return schema instanceof z.ZodObject ? schema.def.shape : undefined
+}

@@ -1,0 +1,190 @@
+import type { z } from 'zod'
+import { columnsFromSchema, columnTypeOf } from './columns.ts'
+import type { JsonSchema } from './define.ts'
+import { mistake, quoted, type Mistake } from './mistakes.ts'
+import { lookUp, members, objectShape, type ObjectShape, type Subschema } from './object-shape.ts'
+import { systemColumns, type StreamPlan } from './plan.ts'
+import { schemaMistakes } from './schema-rules.ts'
+import { readSchema, type SchemaSource } from './schema-source.ts'
+import type { streamSettings } from './settings.ts'
+import { nearest } from './spelling.ts'
+
+type StreamSettings = z.output<typeof streamSettings>
+
+/** The plan of one stream whose keys were read, or everything that is wrong with its schema, `id` and `time`. */
+export function planStream(name: string, words: StreamSettings, key: string): StreamPlan | Mistake[] {
+  const { partition } = words
+  if (words.schema === undefined) {
+    const mistakes = [...reservedMistakes(words, key), ...timeUnitMistakes(words, key)]
+    if (mistakes.length > 0) return mistakes
+    return { name, schema: null, columns: null, open: true, id: words.id ?? null, time: timeOf(words), partition }
+  }
+  const source = readSchema(words.schema, `${key}.schema`)
+  if (Array.isArray(source)) return source
+  const wrong = schemaMistakes(source, `${key}.schema`)
+  if (wrong.length > 0) return wrong
+  const shape = objectShape(source.json, source.json)
+  const mistakes = [
+    ...rootMistakes(source, shape, `${key}.schema`),
+    ...idMistakes(words.id, { shape, root: source.json, key: `${key}.id` }),
+    ...timeMistakes(words, { shape, root: source.json, key }),
+    ...timeUnitMistakes(words, key),
+  ]
+  if (mistakes.length > 0) return mistakes
+  const columns = columnsFromSchema(source.json)
+  return { name, schema: source.json, columns, open: shape.open, id: words.id ?? null, time: timeOf(words), partition }
+}
+
+function timeOf(words: StreamSettings): StreamPlan['time'] {
+  return words.time === undefined ? null : { field: words.time, unit: words.timeUnit ?? 'iso' }
+}
+
+function reservedMistakes(words: StreamSettings, key: string): Mistake[] {
+  return (['id', 'time'] as const)
+    .filter((role) => words[role]?.startsWith('_') === true)
+    .map((role) => mistake(`${key}.${role}`, reservedReason(words[role]!)))
+}
+
+function reservedReason(name: string): string {
+  const columns = systemColumns.map((column) => column.name).join(', ')
+  return `the name ${quoted(name)} is reserved: names that begin with "_" belong to Freshet (${columns})`
+}
+
+function timeUnitMistakes(words: StreamSettings, key: string): Mistake[] {
+  if (words.timeUnit === undefined || words.time !== undefined) return []
+  return [mistake(`${key}.timeUnit`, `has no meaning without "time", the field that holds the time of the event`)]
+}
+
+/** The whole schema has to describe objects, with names that can be columns. */
+function rootMistakes(source: SchemaSource, shape: ObjectShape, key: string): Mistake[] {
+  const types = typesOf(source.json, source.json)
+  if (types !== undefined && !types.has('object')) {
+    return [mistake(key, `describes ${[...types].join(' or ') || 'nothing'}, but every event is a JSON object`)]
+  }
+  if (shape.fields.size === 0 && (!shape.open || types === undefined)) {
+    const why = shape.open ? 'says nothing about events' : 'names no fields and allows no others'
+    return [mistake(key, `${why}; leave it out to accept any JSON object, with columns inferred`)]
+  }
+  const fieldKey = source.written === 'zod' ? key : `${key}.properties`
+  const mistakes: Mistake[] = []
+  const spelled = new Map<string, string>()
+  for (const name of shape.fields.keys()) {
+    if (name.startsWith('_')) mistakes.push(mistake(`${fieldKey}.${name}`, reservedReason(name)))
+    const other = spelled.get(name.toLowerCase())
+    if (other !== undefined) {
+      const reason = `differs from the field ${quoted(other)} only by upper and lower case, which SQL does not tell apart`
+      mistakes.push(mistake(`${fieldKey}.${name}`, reason))
+    }
+    spelled.set(name.toLowerCase(), name)
+  }
+  return mistakes
+}
+
+interface FieldContext {
+  shape: ObjectShape
+  root: JsonSchema
+  key: string
+}
+
+function idMistakes(id: string | undefined, { shape, root, key }: FieldContext): Mistake[] {
+  if (id === undefined) return []
+  const field = shape.fields.get(id)
+  if (field === undefined) return [missingField(key, id, shape)]
+  const types = typesOf(field.schema, root)
+  if (types === undefined || [...types].some((type) => !['string', 'integer', 'null'].includes(type))) {
+    return [mistake(key, `the field ${quoted(id)} must be a string or an integer to be an id, not ${named(types)}`)]
+  }
+  return requiredMistakes(key, id, { required: field.required, nullable: types.has('null'), role: 'an id' })
+}
+
+function timeMistakes(words: StreamSettings, { shape, root, key: streamKey }: FieldContext): Mistake[] {
+  const { time, timeUnit } = words
+  const key = `${streamKey}.time`
+  if (time === undefined) return []
+  const field = shape.fields.get(time)
+  if (field === undefined) return [missingField(key, time, shape)]
+  const types = typesOf(field.schema, root)
+  const { kind } = columnTypeOf(field.schema, root)
+  const numeric = kind === 'long' || kind === 'double'
+  if (kind !== 'timestamptz' && !numeric) {
+    const what = types?.has('string') === true ? 'a string without the format "date-time"' : named(types)
+    return [
+      mistake(
+        key,
+        `the field ${quoted(time)} must be a date-time string with a time zone (z.iso.datetime(), or "format": "date-time"), ` +
+          `or a number with "timeUnit", to be a time, not ${what}`,
+      ),
+    ]
+  }
+  const mistakes = requiredMistakes(key, time, {
+    required: field.required,
+    nullable: types?.has('null') === true,
+    role: 'a time',
+  })
+  if (numeric && (timeUnit === undefined || timeUnit === 'iso')) {
+    const reason = `the field ${quoted(time)} is a number: say "s", "ms" or "us" (seconds, milliseconds or microseconds since 1970)`
+    mistakes.push(mistake(`${streamKey}.timeUnit`, reason))
+  }
+  if (!numeric && timeUnit !== undefined && timeUnit !== 'iso') {
+    const reason = `"${timeUnit}" is for numbers, and the field ${quoted(time)} is a date-time string; leave it out`
+    mistakes.push(mistake(`${streamKey}.timeUnit`, reason))
+  }
+  return mistakes
+}
+
+function missingField(key: string, name: string, shape: ObjectShape): Mistake {
+  const names = [...shape.fields.keys()]
+  const list = names.length > 12 ? `${names.slice(0, 12).join(', ')}, ...` : names.join(', ')
+  const known = names.length === 0 ? 'names none' : `has: ${list}`
+  return mistake(key, `the schema has no field ${quoted(name)} (it ${known})`, nearest(name, names))
+}
+
+function requiredMistakes(
+  key: string,
+  name: string,
+  field: { required: boolean; nullable: boolean; role: string },
+): Mistake[] {
+  if (field.required && !field.nullable) return []
+  const how = field.required ? 'be null' : 'be absent'
+  return [mistake(key, `the field ${quoted(name)} may ${how}; to be ${field.role} it must be there in every event`)]
+}
+
+function named(types: ReadonlySet<string> | undefined): string {
+  return types === undefined ? 'a value of any type' : [...types].join(' or ') || 'nothing'
+}
+
+/** JSON types that a schema admits (`integer` apart from `number`); undefined when it does not say. */
+function typesOf(schema: Subschema, root: JsonSchema): Set<string> | undefined {
+  if (schema === false) return new Set()
+  if (schema === true) return undefined
+  const parts: Set<string>[] = []
+  const add = (types: Set<string> | undefined) => {
+    if (types !== undefined) parts.push(types)
+  }
+  if (schema['type'] !== undefined) add(new Set([schema['type']].flat() as string[]))
+  if ('const' in schema) add(new Set([typeOfValue(schema['const'])]))
+  if (Array.isArray(schema['enum'])) add(new Set(schema['enum'].map(typeOfValue)))
+  if (typeof schema['$ref'] === 'string') add(typesOf(lookUp(root, schema['$ref']) ?? true, root))
+  for (const part of members(schema['allOf'])) add(typesOf(part, root))
+  for (const keyword of ['anyOf', 'oneOf']) {
+    const alternatives = members(schema[keyword]).map((part) => typesOf(part, root))
+    if (alternatives.length > 0 && !alternatives.includes(undefined)) {
+      add(new Set(alternatives.flatMap((types) => [...types!])))
+    }
+  }
+  const [first, ...others] = parts
+  return others.reduce<Set<string> | undefined>((common, types) => narrowed(common!, types), first)
+}
+
+function narrowed(a: ReadonlySet<string>, b: ReadonlySet<string>): Set<string> {
+  const common = new Set([...a].filter((type) => b.has(type)))
+  if (a.has('integer') && b.has('number')) common.add('integer')
+  if (b.has('integer') && a.has('number')) common.add('integer')
+  return common
+}
+
+function typeOfValue(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  return Number.isInteger(value) ? 'integer' : typeof value
+}

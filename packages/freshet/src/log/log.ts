@@ -1,0 +1,59 @@
+/**
+ * The contract of the log: durable, ordered within a partition, replayable.
+ * A position is a 64-bit integer that only the backend interprets (a byte offset in the file log, a record offset in Kafka);
+ * it names the place just after what was appended or read, and 0 is the start.
+ */
+export type Position = bigint
+
+/** Position by partition number. */
+export type Positions = ReadonlyMap<number, Position>
+
+/** Events that are appended together, and become durable together or not at all. */
+export interface AppendBatch {
+  /** NDJSON: each line one event with its system columns spliced in, ended by `\n`. One or more buffers, in order. */
+  lines: readonly Uint8Array[]
+  /** How many lines there are; at least 1. */
+  count: number
+  /** Arrival time, milliseconds since 1970. */
+  receivedAtMs: number
+  /** Set together: the producer's name and this batch's number in its sequence (an integer from 0 below 2^53). */
+  producer?: { id: string; sequence: number }
+  /** The client's Idempotency-Key, with a checksum of the body it came with. */
+  idempotency?: { key: string; checksum: number }
+}
+
+export interface Appended {
+  position: Position
+  /** True when the producer sequence or idempotency key was already durable: nothing was written this time. */
+  duplicate: boolean
+}
+
+/** Durable bytes of one partition: whole NDJSON lines, events and frame lines (`{"_frame":...}`) in order. */
+export interface Chunk {
+  bytes: Buffer
+  /** Where the next read continues. */
+  next: Position
+  /** Events in `bytes`. */
+  count: number
+  /** Arrival time of the newest batch in the chunk, milliseconds since 1970; 0 for an empty chunk. */
+  receivedAtMs: number
+}
+
+export interface Log {
+  /**
+   * Appends a batch; resolves once it is durable (I1).
+   * @throws FreshetError `log_unwritable` or `disk_full` (nothing of the batch is kept), `idempotency_conflict`, `sequence_gap`.
+   */
+  append(stream: string, batch: AppendBatch): Promise<Appended>
+  /**
+   * Durable bytes from `from` on (I2), whole batches, about `maxBytes` of them but at least one batch if there is one.
+   * @throws FreshetError `corrupt_log` when a checksum does not match.
+   */
+  read(stream: string, partition: number, from: Position, maxBytes: number): Promise<Chunk>
+  /** The durable end of each partition; empty for a stream that has no log. */
+  ends(stream: string): Promise<Positions>
+  /** Allows everything below the positions to be deleted (I7: the caller passes the minimum over all consumers). */
+  trim(stream: string, below: Positions): Promise<void>
+  /** Calls `onGrowth` soon after the durable end of any stream moves, with the stream's name. */
+  subscribe(onGrowth: (stream: string) => void): () => void
+}
