@@ -1,0 +1,139 @@
+import { FreshetError } from '../runtime/errors.ts'
+import type { ObjectStore } from '../storage/object-store.ts'
+import { decodeLong } from './bounds.ts'
+import type { LoadedTable } from './catalog.ts'
+import { entryStatus, readManifest, readManifestList, type ManifestEntry, type ManifestFile } from './manifest.ts'
+import { currentSchema, currentSnapshot, type Snapshot } from './metadata.ts'
+import { timePartitionOf, type TimePartition } from './partition.ts'
+import { keyOf } from './table-paths.ts'
+
+/** A live data file of a snapshot. */
+export interface ScanFile {
+  /** Object store key. */
+  key: string
+  /** Path as the table's metadata has it. */
+  path: string
+  /** How the file is partitioned by time; undefined for a spec that Freshet does not write. */
+  partition: TimePartition | undefined
+  /** Its partition value; null for rows without the time, or without such a partition. */
+  partitionValue: number | null
+  recordCount: number
+  bytes: number
+  /** No `_event_id` in the file is below or above these; cut to 16 characters. */
+  eventId: { lower: string | undefined; upper: string | undefined }
+  /** Likewise `_event_time`, microseconds since 1970. */
+  eventTime: { lower: bigint | undefined; upper: bigint | undefined }
+  /** The snapshot that added it. */
+  snapshotId: bigint
+  sequenceNumber: number
+}
+
+/** The files of one snapshot. A plan is never changed: hand it to `planScan` for the next one. */
+export interface ScanPlan {
+  /** null for an empty table. */
+  snapshotId: bigint | null
+  files: readonly ScanFile[]
+  /** What came and went since the plan that this one was made from; all files for a first plan. */
+  added: readonly ScanFile[]
+  removed: readonly ScanFile[]
+  /** Files by manifest path, what the next plan need not read again. */
+  manifests: ReadonlyMap<string, readonly ScanFile[]>
+}
+
+/**
+ * The data files of a snapshot (the current one if none is given). With `previous`, a plan of the same table, only manifests
+ * that it did not have are read: after an append of our own that is one.
+ * @throws FreshetError `unsupported_table` when another engine left delete files or files that are not Parquet, `corrupt_table`
+ * when a manifest is missing or damaged.
+ */
+export async function planScan(
+  store: ObjectStore,
+  table: LoadedTable,
+  options: { snapshot?: Snapshot; previous?: ScanPlan } = {},
+): Promise<ScanPlan> {
+  const snapshot = options.snapshot ?? currentSnapshot(table.metadata)
+  const before = options.previous?.manifests ?? new Map<string, readonly ScanFile[]>()
+  const manifests = new Map<string, readonly ScanFile[]>()
+  const added = new Map<string, ScanFile>()
+  const removed = new Map<string, ScanFile>()
+  const list = snapshot === undefined ? [] : await readManifestList(store, keyOf(table, snapshot['manifest-list']))
+  const paths = new Set(list.map((manifest) => manifest.path))
+  for (const [path, files] of before) {
+    if (!paths.has(path)) for (const file of files) removed.set(file.path, file)
+  }
+  for (const manifest of list) {
+    checkManifest(table, manifest)
+    const known = before.get(manifest.path)
+    if (known !== undefined) {
+      manifests.set(manifest.path, known)
+      continue
+    }
+    const files: ScanFile[] = []
+    for (const entry of await readManifest(store, keyOf(table, manifest.path), manifest)) {
+      if (entry.status === entryStatus.deleted) continue
+      // A merge moves files to another manifest: they neither come nor go.
+      const moved = removed.get(entry.file.path)
+      const file = moved ?? scanFile(table, manifest, entry)
+      if (moved === undefined) added.set(file.path, file)
+      else removed.delete(file.path)
+      files.push(file)
+    }
+    manifests.set(manifest.path, files)
+  }
+  return {
+    snapshotId: snapshot?.['snapshot-id'] ?? null,
+    files: [...manifests.values()].flat(),
+    added: [...added.values()],
+    removed: [...removed.values()],
+    manifests,
+  }
+}
+
+function checkManifest(table: LoadedTable, manifest: ManifestFile): void {
+  if (manifest.content === 0) return
+  throw new FreshetError(
+    'unsupported_table',
+    `The table ${table.name} has delete files of another engine, which Freshet cannot apply yet.`,
+    {
+      hint: 'Have that engine rewrite the data files (for example with rewrite_data_files) and delete by copy-on-write from then on.',
+    },
+  )
+}
+
+function scanFile(table: LoadedTable, manifest: ManifestFile, entry: ManifestEntry): ScanFile {
+  const { file } = entry
+  if (entry.format.toUpperCase() !== 'PARQUET') {
+    throw new FreshetError(
+      'unsupported_table',
+      `The table ${table.name} has the file ${file.path} in the format ${entry.format}; Freshet reads Parquet.`,
+      {
+        hint: 'Another engine wrote it: set write.format.default to parquet there and rewrite the file.',
+      },
+    )
+  }
+  const schema = currentSchema(table.metadata)
+  const idOf = (name: string): number => schema.fields.find((field) => field.name === name)?.id ?? -1
+  const spec = table.metadata['partition-specs'].find((candidate) => candidate['spec-id'] === manifest.specId)
+  const partition = spec && timePartitionOf(spec, schema)
+  const value = partition && file.partition[partition.name]
+  const eventId = idOf('_event_id')
+  const eventTime = idOf('_event_time')
+  return {
+    key: keyOf(table, file.path),
+    path: file.path,
+    partition,
+    partitionValue: typeof value === 'number' ? value : null,
+    recordCount: file.recordCount,
+    bytes: file.bytes,
+    eventId: {
+      lower: file.lowerBounds.get(eventId)?.toString('utf8'),
+      upper: file.upperBounds.get(eventId)?.toString('utf8'),
+    },
+    eventTime: {
+      lower: decodeLong(file.lowerBounds.get(eventTime)),
+      upper: decodeLong(file.upperBounds.get(eventTime)),
+    },
+    snapshotId: entry.snapshotId ?? manifest.addedSnapshotId,
+    sequenceNumber: entry.sequenceNumber ?? manifest.sequenceNumber,
+  }
+}

@@ -1,0 +1,302 @@
+import { systemColumns, type Column, type ColumnType } from '../config/plan.ts'
+import { FreshetError } from '../runtime/errors.ts'
+
+/**
+ * Iceberg schemas (Iceberg spec, Schemas and Data Types) and our columns. A field is known by its id for ever: files keep the
+ * id, so a rename costs nothing and a new column can never be mistaken for an old one of the same name.
+ *
+ * `json` columns are Iceberg strings. Which they are is written in the field's `doc`: `json`, or the way to the JSON inside
+ * lists and maps, `json:element`, `json:value.element`, ...
+ */
+export type IcebergType = string | StructType | ListType | MapType
+
+export interface StructType {
+  type: 'struct'
+  fields: NestedField[]
+}
+
+export interface ListType {
+  type: 'list'
+  'element-id': number
+  element: IcebergType
+  'element-required': boolean
+}
+
+export interface MapType {
+  type: 'map'
+  'key-id': number
+  key: IcebergType
+  'value-id': number
+  value: IcebergType
+  'value-required': boolean
+}
+
+export interface NestedField {
+  id: number
+  name: string
+  required: boolean
+  type: IcebergType
+  doc?: string
+}
+
+export interface IcebergSchema extends StructType {
+  'schema-id': number
+  'identifier-field-ids'?: number[]
+}
+
+const requiredColumns: ReadonlySet<string> = new Set(['_event_id', '_event_time'])
+
+/** Gives out field ids that the table never used. */
+class FieldIds {
+  last: number
+
+  constructor(last: number) {
+    this.last = last
+  }
+
+  next(): number {
+    this.last++
+    return this.last
+  }
+}
+
+/** All columns of a stream's table: the system columns, then the stream's own. */
+export function tableColumns(own: readonly Column[]): Column[] {
+  return [...systemColumns, ...own]
+}
+
+/** A new table's schema, with schema-id 0 and field ids from 1. */
+export function createSchema(columns: readonly Column[]): { schema: IcebergSchema; lastColumnId: number } {
+  const ids = new FieldIds(0)
+  const fields = columns.map((column) => newField(column, ids, true))
+  return { schema: { type: 'struct', 'schema-id': 0, fields }, lastColumnId: ids.last }
+}
+
+function newField(column: Column, ids: FieldIds, topLevel: boolean): NestedField {
+  const id = ids.next()
+  const doc = docOf(column.type)
+  return {
+    id,
+    name: column.name,
+    required: topLevel && requiredColumns.has(column.name),
+    type: newType(column.type, ids),
+    ...(doc === undefined ? {} : { doc }),
+  }
+}
+
+function newType(type: ColumnType, ids: FieldIds): IcebergType {
+  switch (type.kind) {
+    case 'json':
+      return 'string'
+    case 'struct':
+      return { type: 'struct', fields: type.fields.map((field) => newField(field, ids, false)) }
+    case 'list':
+      return { type: 'list', 'element-id': ids.next(), element: newType(type.element, ids), 'element-required': false }
+    case 'map': {
+      const keyId = ids.next()
+      const valueId = ids.next()
+      const value = newType(type.value, ids)
+      return { type: 'map', 'key-id': keyId, key: 'string', 'value-id': valueId, value, 'value-required': false }
+    }
+    default:
+      return type.kind
+  }
+}
+
+/** The note that tells JSON text from other strings; undefined where there is no JSON outside nested fields. */
+function docOf(type: ColumnType): string | undefined {
+  const path: string[] = []
+  let at = type
+  while (at.kind === 'list' || at.kind === 'map') {
+    path.push(at.kind === 'list' ? 'element' : 'value')
+    at = at.kind === 'list' ? at.element : at.value
+  }
+  if (at.kind !== 'json') return undefined
+  return path.length === 0 ? 'json' : `json:${path.join('.')}`
+}
+
+/**
+ * The columns of a schema, in its order.
+ * @throws FreshetError `unsupported_table` for a type that only other engines write (decimal, uuid, binary, ...).
+ */
+export function columnsOf(schema: StructType): Column[] {
+  return schema.fields.map((field) => ({
+    name: field.name,
+    type: columnTypeOf(field.type, field.doc === 'json' || field.doc?.startsWith('json:') === true, field.name),
+  }))
+}
+
+function columnTypeOf(type: IcebergType, json: boolean, name: string): ColumnType {
+  if (typeof type === 'string') return primitiveOf(type, json, name)
+  switch (type.type) {
+    case 'struct':
+      return { kind: 'struct', fields: columnsOf(type) }
+    case 'list':
+      return { kind: 'list', element: columnTypeOf(type.element, json, name) }
+    case 'map':
+      return { kind: 'map', value: columnTypeOf(type.value, json, name) }
+  }
+}
+
+function primitiveOf(type: string, json: boolean, name: string): ColumnType {
+  switch (type) {
+    case 'string':
+      return { kind: json ? 'json' : 'string' }
+    case 'boolean':
+    case 'long':
+    case 'double':
+    case 'date':
+    case 'timestamptz':
+      return { kind: type }
+    case 'int':
+      return { kind: 'long' }
+    case 'float':
+      return { kind: 'double' }
+    default:
+      throw new FreshetError(
+        'unsupported_table',
+        `Column ${name} has the type ${type}, which Freshet cannot read yet.`,
+        {
+          hint: 'Another engine added it: drop the column there, or change it to a type that Freshet writes.',
+        },
+      )
+  }
+}
+
+/** What changes when a table takes new columns. */
+export interface Evolution {
+  schema: IcebergSchema
+  lastColumnId: number
+  /** Field ids whose values a field continues, newest first, by the id of the newest field (`freshet.former-fields`). */
+  formerFields: Map<number, number[]>
+}
+
+/** What `evolveSchema` starts from: the current schema, the highest id ever given, and former fields so far. */
+export type EvolutionBase = Evolution
+
+/**
+ * Adds columns and nested fields that are new, with fresh ids; all others keep theirs. A field whose type changed to one that
+ * Iceberg cannot promote to stays, renamed to `<name>_v<N>`, and a new field takes its name. Fields that `columns` does not
+ * mention stay as they are.
+ * @returns undefined when nothing changes. The schema has the id after the base's; renumber it if that one is taken.
+ */
+export function evolveSchema(base: EvolutionBase, columns: readonly Column[]): Evolution | undefined {
+  const evolver = new Evolver(base)
+  const fields = evolver.mergeFields(base.schema.fields, columns, true)
+  if (fields === base.schema.fields) return undefined
+  return {
+    schema: { ...base.schema, 'schema-id': base.schema['schema-id'] + 1, fields },
+    lastColumnId: evolver.ids.last,
+    formerFields: evolver.formerFields,
+  }
+}
+
+class Evolver {
+  readonly ids: FieldIds
+  readonly formerFields: Map<number, number[]>
+
+  constructor(base: EvolutionBase) {
+    this.ids = new FieldIds(base.lastColumnId)
+    this.formerFields = new Map(base.formerFields)
+  }
+
+  /** The same array when nothing changed, so that callers can tell. */
+  mergeFields(current: NestedField[], columns: readonly Column[], topLevel: boolean): NestedField[] {
+    const fields = [...current]
+    let changed = false
+    for (const column of columns) {
+      const index = fields.findIndex((field) => field.name === column.name)
+      const field = fields[index]
+      if (field === undefined) {
+        fields.push(newField(column, this.ids, topLevel))
+        changed = true
+        continue
+      }
+      const type =
+        docOf(column.type) === field.doc || !isTextual(field.type)
+          ? this.#mergeType(field.type, column.type)
+          : undefined
+      if (type === field.type) continue
+      changed = true
+      if (type !== undefined) {
+        fields[index] = { ...field, type }
+        continue
+      }
+      const taken = [...fields.map((other) => other.name), ...columns.map((other) => other.name)]
+      fields[index] = { ...field, name: freeName(field.name, taken), required: false }
+      const successor = newField(column, this.ids, topLevel)
+      fields.push({ ...successor, required: false })
+      this.formerFields.set(successor.id, [field.id, ...(this.formerFields.get(field.id) ?? [])])
+      this.formerFields.delete(field.id)
+    }
+    return changed ? fields : current
+  }
+
+  /** `current` itself when it already holds `wanted`; undefined when Iceberg cannot turn one into the other. */
+  #mergeType(current: IcebergType, wanted: ColumnType): IcebergType | undefined {
+    if (typeof current === 'string') {
+      const name = wanted.kind === 'json' ? 'string' : wanted.kind
+      if (name === current) return current
+      const promoted = (current === 'int' && name === 'long') || (current === 'float' && name === 'double')
+      return promoted ? name : undefined
+    }
+    if (current.type !== wanted.kind) return undefined
+    if (current.type === 'struct' && wanted.kind === 'struct') {
+      const fields = this.mergeFields(current.fields, wanted.fields, false)
+      return fields === current.fields ? current : { ...current, fields }
+    }
+    if (current.type === 'list' && wanted.kind === 'list') {
+      const element = this.#mergeType(current.element, wanted.element)
+      return element === undefined || element === current.element ? element && current : { ...current, element }
+    }
+    if (current.type === 'map' && wanted.kind === 'map') {
+      const value = this.#mergeType(current.value, wanted.value)
+      return value === undefined || value === current.value ? value && current : { ...current, value }
+    }
+    return undefined
+  }
+}
+
+/** Whether the innermost type is a string, where only `doc` tells text from JSON. */
+function isTextual(type: IcebergType): boolean {
+  if (typeof type === 'string') return type === 'string'
+  if (type.type === 'list') return isTextual(type.element)
+  return type.type === 'map' && isTextual(type.value)
+}
+
+/** SQL names ignore case, so the free name is looked for without it. */
+function freeName(name: string, taken: readonly string[]): string {
+  const used = new Set(taken.map((other) => other.toLowerCase()))
+  let version = 1
+  while (used.has(`${name}_v${version}`.toLowerCase())) version++
+  return `${name}_v${version}`
+}
+
+/** A leaf column, as data files know it. */
+export interface Leaf {
+  id: number
+  /** Names from the top column down; `element`, `key` and `value` inside lists and maps. */
+  path: string[]
+  type: string
+  /** Inside a list or map, where a value is not a row's. */
+  repeated: boolean
+}
+
+/** All leaves of a schema, depth first. */
+export function leavesOf(schema: StructType): Leaf[] {
+  const leaves: Leaf[] = []
+  const visit = (id: number, path: string[], type: IcebergType, repeated: boolean): void => {
+    if (typeof type === 'string') {
+      leaves.push({ id, path, type, repeated })
+    } else if (type.type === 'struct') {
+      for (const field of type.fields) visit(field.id, [...path, field.name], field.type, repeated)
+    } else if (type.type === 'list') {
+      visit(type['element-id'], [...path, 'element'], type.element, true)
+    } else {
+      visit(type['key-id'], [...path, 'key'], type.key, true)
+      visit(type['value-id'], [...path, 'value'], type.value, true)
+    }
+  }
+  for (const field of schema.fields) visit(field.id, [field.name], field.type, false)
+  return leaves
+}
