@@ -1,0 +1,133 @@
+/** Writes hot rows to Parquet, one file for each partition, and puts the files into the table's folder, durable. */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import type { Column } from '../config/plan.ts'
+import type { LoadedTable } from '../lake/catalog.ts'
+import { dataFileFrom, type CopyStatistics, type DataFile } from '../lake/data-file.ts'
+import { defaultSpec } from '../lake/metadata.ts'
+import { partitionFolder, partitionRange, timePartitionOf, type TimePartition } from '../lake/partition.ts'
+import type { IcebergSchema, IcebergType, NestedField } from '../lake/schema.ts'
+import { pathOf } from '../lake/table-paths.ts'
+import type { Random } from '../runtime/random.ts'
+import type { ObjectStore } from '../storage/object-store.ts'
+import type { HotTable } from './hot-tail.ts'
+import { identifier, literal } from './sql-text.ts'
+import { selectHot } from './stream-view.ts'
+
+export interface WriteRequest {
+  table: LoadedTable
+  /** The schema that the files get: the table's, or the one it evolves to. */
+  schema: IcebergSchema
+  /** Columns of the rows, all of them in the schema. */
+  columns: readonly Column[]
+  hot: readonly HotTable[]
+}
+
+export interface WrittenFile {
+  /** Its key in the object store. */
+  key: string
+  /** Value of the time partition, whole units since 1970. */
+  partition: number
+  dataFile: DataFile
+}
+
+export interface WriteDeps {
+  store: ObjectStore
+  random: Random
+  tmpDir: string
+}
+
+/** The rows of `hot` as data files of the table. Nothing refers to them until they are committed. */
+export async function writeDataFiles(
+  connection: DuckDBConnection,
+  deps: WriteDeps,
+  request: WriteRequest,
+): Promise<WrittenFile[]> {
+  const time = timePartitionOf(defaultSpec(request.table.metadata), request.schema)
+  if (time === undefined)
+    throw new Error(`The table ${request.table.name} is partitioned in a way that Freshet does not write`)
+  const rows = request.hot.map((table) => selectHot(request.columns, table)).join(' UNION ALL ')
+  const partitions = await partitionsOf(connection, rows, time)
+  const written: WrittenFile[] = []
+  for (const partition of partitions) {
+    const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
+    written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${rows})${filter}`))
+  }
+  return written
+}
+
+async function partitionsOf(connection: DuckDBConnection, rows: string, time: TimePartition): Promise<number[]> {
+  const column = identifier(time.column)
+  const expressions = {
+    hour: `CAST(floor(epoch_us(${column}) / 3600000000) AS INTEGER)`,
+    day: `CAST(floor(epoch_us(${column}) / 86400000000) AS INTEGER)`,
+    month: `CAST((year(${column}) - 1970) * 12 + month(${column}) - 1 AS INTEGER)`,
+  }
+  const result = await connection.runAndReadAll(
+    `SELECT DISTINCT ${expressions[time.unit]} AS p FROM (${rows}) ORDER BY p`,
+  )
+  return result.getColumns()[0]?.map(Number) ?? []
+}
+
+function rangeFilter(time: TimePartition, partition: number): string {
+  const { from, to } = partitionRange(time.unit, partition)
+  const micros = `epoch_us(${identifier(time.column)})`
+  return `${micros} >= ${from} AND ${micros} < ${to}`
+}
+
+async function writeFile(
+  connection: DuckDBConnection,
+  { store, random, tmpDir }: WriteDeps,
+  { table, schema, columns }: WriteRequest,
+  time: TimePartition,
+  partition: number,
+  select: string,
+): Promise<WrittenFile> {
+  const name = `${random.hex(16)}.parquet`
+  const place = `data/${partitionFolder(time, partition)}/${name}`
+  const file = join(tmpDir, name)
+  try {
+    const result = await connection.runAndReadAll(
+      `COPY (${select}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIds(schema, columns)}, RETURN_STATS)`,
+    )
+    const statistics = statisticsOf(result.getRowObjectsJson()[0]!)
+    const key = `${table.name}/${place}`
+    await store.put(key, { file })
+    const dataFile = dataFileFrom(statistics, {
+      path: pathOf(table, place),
+      schema,
+      partition: { [time.name]: partition },
+    })
+    return { key, partition, dataFile }
+  } finally {
+    await rm(file, { force: true })
+  }
+}
+
+function statisticsOf(row: Record<string, unknown>): CopyStatistics {
+  return row as unknown as CopyStatistics
+}
+
+/** The FIELD_IDS option for these columns of a schema. */
+function fieldIds(schema: IcebergSchema, columns: readonly Column[]): string {
+  const names = new Set(columns.map(({ name }) => name))
+  const fields = schema.fields.filter(({ name }) => names.has(name))
+  return `{${fields.map(fieldId).join(', ')}}`
+}
+
+function fieldId(field: NestedField): string {
+  return `${identifier(field.name)}: ${idOfType(field.id, field.type)}`
+}
+
+function idOfType(id: number, type: IcebergType): string {
+  if (typeof type === 'string') return String(id)
+  switch (type.type) {
+    case 'struct':
+      return `{__duckdb_field_id: ${id}, ${type.fields.map(fieldId).join(', ')}}`
+    case 'list':
+      return `{__duckdb_field_id: ${id}, element: ${idOfType(type['element-id'], type.element)}}`
+    case 'map':
+      return `{__duckdb_field_id: ${id}, key: ${idOfType(type['key-id'], type.key)}, value: ${idOfType(type['value-id'], type.value)}}`
+  }
+}

@@ -1,0 +1,38 @@
+/** The engine's Prometheus metrics. Gauges are read at the moment they are asked for. */
+import { Counter, Gauge, Registry } from 'prom-client'
+import type { Log } from '../log/log.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { engineStatus } from './engine-status.ts'
+import type { StreamLoader } from './stream-loader.ts'
+
+export async function engineMetrics(loaders: Iterable<StreamLoader>, log: Log, clock: Clock): Promise<string> {
+  const registry = new Registry()
+  const registers = [registry]
+  const labelNames = ['stream']
+  const gauge = (name: string, help: string): Gauge => new Gauge({ name: `freshet_engine_${name}`, help, labelNames, registers })
+  const counter = (name: string, help: string): Counter => new Counter({ name: `freshet_engine_${name}`, help, labelNames, registers })
+  const rows = gauge('rows', 'Rows that SQL sees, hot and committed')
+  const hotRows = gauge('hot_rows', 'Rows that are visible and not committed yet')
+  const lag = gauge('lag_bytes', 'Bytes of the log behind the last commit')
+  const files = gauge('files', 'Data files of the current snapshot')
+  const freshness = gauge('freshness_p99_seconds', 'Arrival to visible in SQL, 99th percentile over the last minute')
+  const stuck = gauge('stuck', '1 while the stream does not get on')
+  const loaded = counter('events_loaded_total', 'Events loaded since the engine started')
+  const repeats = counter('events_deduplicated_total', 'Repeats left out since the engine started')
+  const dead = counter('events_dead_lettered_total', 'Events sent to dead_letters since the engine started')
+  const all = [...loaders]
+  const { streams } = await engineStatus(all, new Set(), log, clock)
+  for (const status of streams) {
+    const labels = { stream: status.name }
+    rows.set(labels, status.rows)
+    hotRows.set(labels, status.hotRows)
+    lag.set(labels, status.lagBytes)
+    files.set(labels, status.files)
+    if (status.freshnessMs) freshness.set(labels, status.freshnessMs.p99 / 1000)
+    stuck.set(labels, status.problem === null ? 0 : 1)
+    repeats.inc(labels, status.duplicates)
+    dead.inc(labels, status.deadLetters)
+  }
+  for (const { table, stats } of all) loaded.inc({ stream: table.stream.name }, stats.loaded)
+  return registry.metrics()
+}

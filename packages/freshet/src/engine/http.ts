@@ -1,0 +1,155 @@
+/**
+ * The engine's own HTTP server, on a unix socket that only this user can open: SQL, status, metrics, readiness. The gateway
+ * forwards to it.
+ */
+import { chmod, rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { FreshetError, toProblem } from '../runtime/errors.ts'
+import type { Logger } from '../runtime/logging.ts'
+import { contentTypes, type QueryRunner, type ResultFormat } from './query/run.ts'
+
+export interface EngineHttpOptions {
+  socket: string
+  runner: QueryRunner
+  logger: Logger
+  status: () => Promise<unknown>
+  metrics: () => Promise<string>
+  ready: () => boolean
+}
+
+const bodyBytesMax = 1024 * 1024
+
+export async function serve(options: EngineHttpOptions): Promise<Server> {
+  const server = createServer((request, response) => {
+    void answer(options, request, response).catch((error: unknown) => fail(options, response, error))
+  })
+  await rm(options.socket, { force: true })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.socket, resolve)
+  })
+  await chmod(options.socket, 0o600)
+  return server
+}
+
+async function answer(options: EngineHttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://engine')
+  switch (`${request.method} ${url.pathname}`) {
+    case 'POST /v1/sql':
+      return answerSql(options, request, response, url)
+    case 'GET /v1/status':
+      return sendJson(response, 200, await options.status())
+    case 'GET /metrics':
+      response.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8')
+      response.end(await options.metrics())
+      return
+    case 'GET /readyz':
+      return sendJson(response, options.ready() ? 200 : 503, { ready: options.ready() })
+    default:
+      throw new FreshetError('not_found', `The engine has no ${request.method} ${url.pathname}.`)
+  }
+}
+
+async function answerSql(
+  { runner }: EngineHttpOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+): Promise<void> {
+  const body = await readBody(request)
+  const { sql, parameters, format } = parseSqlRequest(request, url, body)
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  await runner.run(
+    { sql, parameters, format, signal: gone.signal },
+    {
+      begin: (contentType, contentLength) => {
+        response.statusCode = 200
+        response.setHeader('content-type', contentType)
+        if (contentLength !== undefined) response.setHeader('content-length', contentLength)
+        return response
+      },
+    },
+  )
+}
+
+interface SqlRequest {
+  sql: string
+  parameters: Record<string, unknown>
+  format: ResultFormat
+}
+
+/** The statement, its parameters and the format asked for: in a JSON body, or as SQL text with the rest in the URL. */
+function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlRequest {
+  const type = (request.headers['content-type'] ?? 'application/json').split(';')[0]!.trim().toLowerCase()
+  const text = body.toString('utf8')
+  if (type === 'text/plain' || type === 'application/sql') {
+    const parameters = [...url.searchParams].filter(([name]) => name.startsWith('p.')).map(([name, value]) => [name.slice(2), value])
+    return { sql: text, parameters: Object.fromEntries(parameters), format: formatOf(request, url, undefined) }
+  }
+  if (type !== 'application/json') {
+    throw new FreshetError('unsupported_media_type', `The content type "${type}" is not read here.`, {
+      hint: 'Send application/json with {"sql": "..."}, or the statement as application/sql.',
+    })
+  }
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(text)
+  } catch (error) {
+    throw new FreshetError('invalid_json', `The body is not JSON: ${(error as Error).message}`, { hint: 'Send {"sql": "SELECT ..."}.' })
+  }
+  const { sql, params = {}, format } = (typeof parsed === 'object' && parsed !== null ? parsed : {}) as Record<string, unknown>
+  if (typeof sql !== 'string') {
+    throw new FreshetError('invalid_request', 'The body has no "sql" string.', { hint: 'Send {"sql": "SELECT ..."}.' })
+  }
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
+    throw new FreshetError('invalid_request', '"params" must be an object of names and values.', { hint: 'For example {"symbol": "SPY"}.' })
+  }
+  return { sql, parameters: params as Record<string, unknown>, format: formatOf(request, url, format) }
+}
+
+function formatOf(request: IncomingMessage, url: URL, inBody: unknown): ResultFormat {
+  const named = inBody ?? url.searchParams.get('format')
+  if (named !== null && named !== undefined) {
+    if (typeof named === 'string' && Object.hasOwn(contentTypes, named)) return named as ResultFormat
+    throw new FreshetError('invalid_request', `There is no format ${JSON.stringify(named)}.`, {
+      hint: `Ask for one of ${Object.keys(contentTypes).join(', ')}.`,
+    })
+  }
+  const accepted = request.headers.accept ?? ''
+  for (const [format, contentType] of Object.entries(contentTypes)) {
+    if (accepted.includes(contentType.split(';')[0]!)) return format as ResultFormat
+  }
+  return 'json'
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const pieces: Buffer[] = []
+  let bytes = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    bytes += piece.length
+    if (bytes > bodyBytesMax) {
+      throw new FreshetError('body_too_large', `The request has more than ${bodyBytesMax} bytes.`)
+    }
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces)
+}
+
+function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  response.statusCode = status
+  response.setHeader('content-type', 'application/json; charset=utf-8')
+  response.end(JSON.stringify(value))
+}
+
+function fail({ logger }: EngineHttpOptions, response: ServerResponse, error: unknown): void {
+  const problem = toProblem(error)
+  if (!(error instanceof FreshetError)) logger.error({ error }, 'request failed')
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  response.statusCode = problem.status
+  response.setHeader('content-type', 'application/problem+json; charset=utf-8')
+  response.end(JSON.stringify(problem))
+}

@@ -1,0 +1,194 @@
+/**
+ * The gate in front of DuckDB. It admits one SELECT, or EXPLAIN of one, that reads streams and system tables and calls functions of
+ * the allow-list; everything else is refused before it is bound. It decides on DuckDB's own syntax tree (`json_serialize_sql`,
+ * which exists for SELECT only), never on the text, and refuses node types that it does not know.
+ *
+ * Unqualified names reach the streams' views only: hot tables are in a schema that is on no search path, and names that DuckDB
+ * would take for files or catalog views are refused as unknown tables.
+ */
+import type { DuckDBConnection } from '@duckdb/node-api'
+import { FreshetError } from '../../runtime/errors.ts'
+import { nearest } from '../../config/spelling.ts'
+import { scalarFunctions, tableFunctions } from './functions.ts'
+import { placeAt, sqlError } from './sql-error.ts'
+
+export interface GateContext {
+  /** Names of the streams that may be read. */
+  streams: ReadonlySet<string>
+  /** Tables of the schema `freshet`. */
+  systemTables: ReadonlySet<string>
+}
+
+export interface Admitted {
+  /** The statement without a closing semicolon. */
+  sql: string
+  kind: 'select' | 'explain'
+  /** System tables it reads. */
+  systemTables: Set<string>
+}
+
+type Node = { [key: string]: unknown }
+
+/** Longer texts are refused before they are parsed. */
+export const sqlLengthMax = 256 * 1024
+const explainPattern = /^\s*explain(\s+analyze)?\s+(?=\S)/i
+
+/**
+ * Checks a statement.
+ * @throws FreshetError `invalid_sql` when it does not parse, `forbidden_sql` when it may not run
+ */
+export async function admit(connection: DuckDBConnection, sql: string, context: GateContext): Promise<Admitted> {
+  if (sql.length > sqlLengthMax) {
+    throw new FreshetError('invalid_sql', `The statement has ${sql.length} characters; ${sqlLengthMax} are the most.`)
+  }
+  const count = await countStatements(connection, sql)
+  if (count !== 1) {
+    throw new FreshetError('forbidden_sql', count === 0 ? 'There is no statement.' : `There are ${count} statements.`, {
+      hint: 'Send one SELECT at a time.',
+    })
+  }
+  const explain = explainPattern.exec(sql)
+  const select = explain ? sql.slice(explain[0].length) : sql
+  const tree = await parse(connection, select)
+  const statements = tree['statements']
+  if (tree['error'] !== false || !Array.isArray(statements) || statements.length !== 1) {
+    throw new FreshetError('forbidden_sql', 'Only SELECT and EXPLAIN of a SELECT are allowed here.', {
+      hint: 'Events are written with POST /v1/streams/{stream}/events; tables are made by the configuration.',
+    })
+  }
+  const walker = new Walker(context, select)
+  walker.visit(statements[0], new Set())
+  return { sql: withoutEnd(sql), kind: explain ? 'explain' : 'select', systemTables: walker.systemTables }
+}
+
+async function countStatements(connection: DuckDBConnection, sql: string): Promise<number> {
+  try {
+    return (await connection.extractStatements(sql)).count
+  } catch (error) {
+    throw sqlError(error, sql)
+  }
+}
+
+async function parse(connection: DuckDBConnection, select: string): Promise<Node> {
+  const result = await connection.runAndReadAll('SELECT json_serialize_sql(CAST($1 AS VARCHAR))', [select])
+  return JSON.parse(result.getRows()[0]![0] as string) as Node
+}
+
+function withoutEnd(sql: string): string {
+  return sql.replace(/;\s*$/, '')
+}
+
+const relationTypes = new Set([
+  'BASE_TABLE',
+  'JOIN',
+  'SUBQUERY',
+  'TABLE_FUNCTION',
+  'EXPRESSION_LIST',
+  'EMPTY',
+  'PIVOT',
+  'SHOW_REF',
+])
+const describeTypes = new Set(['DESCRIBE', 'SUMMARY'])
+
+class Walker {
+  readonly systemTables = new Set<string>()
+  readonly #context: GateContext
+  readonly #sql: string
+
+  constructor(context: GateContext, sql: string) {
+    this.#context = context
+    this.#sql = sql
+  }
+
+  /** @param names common table expressions in scope, lower case */
+  visit(value: unknown, names: ReadonlySet<string>): void {
+    if (Array.isArray(value)) {
+      for (const item of value) this.visit(item, names)
+      return
+    }
+    if (typeof value !== 'object' || value === null) return
+    const node = value as Node
+    const inner = this.#withExpressions(node, names)
+    this.#checkNode(node, inner)
+    for (const [key, child] of Object.entries(node)) {
+      if (key !== 'cte_map') this.visit(child, key === 'left' && node['type'] === 'RECURSIVE_CTE_NODE' ? names : inner)
+    }
+  }
+
+  /** Visits a query node's common table expressions; each sees those before it, and itself only if it is recursive. */
+  #withExpressions(node: Node, names: ReadonlySet<string>): ReadonlySet<string> {
+    const map = (node['cte_map'] as { map?: { key: string; value: unknown }[] } | undefined)?.map
+    const scope = new Set(names)
+    if (node['type'] === 'RECURSIVE_CTE_NODE') scope.add(String(node['cte_name']).toLowerCase())
+    for (const { key, value } of map ?? []) {
+      this.visit(value, scope)
+      scope.add(key.toLowerCase())
+    }
+    return scope
+  }
+
+  #checkNode(node: Node, names: ReadonlySet<string>): void {
+    if ('from_table' in node) this.#checkRelation(node['from_table'] as Node | null)
+    if ('join_type' in node) {
+      this.#checkRelation(node['left'] as Node)
+      this.#checkRelation(node['right'] as Node)
+    }
+    if (node['type'] === 'PIVOT') this.#checkRelation(node['source'] as Node)
+    if ('table_name' in node && node['type'] === 'BASE_TABLE') this.#checkTable(node, names)
+    if (node['type'] === 'SHOW_REF' && !(node['query'] && describeTypes.has(String(node['show_type'])))) {
+      throw this.#refuse(node, 'SHOW is not allowed here.', 'SELECT * FROM freshet.streams lists the streams.')
+    }
+    if (node['type'] === 'TABLE_FUNCTION') {
+      const call = node['function'] as Node
+      this.#checkFunction(call, tableFunctions, 'table function')
+    } else if (typeof node['function_name'] === 'string' && !tableFunctions.has(node['function_name'].toLowerCase())) {
+      this.#checkFunction(node, scalarFunctions, 'function')
+    }
+  }
+
+  #checkRelation(relation: Node | null): void {
+    const type = relation?.['type']
+    if (relation && !relationTypes.has(String(type)))
+      throw this.#refuse(relation, `${String(type)} is not allowed in FROM.`)
+  }
+
+  #checkTable(node: Node, names: ReadonlySet<string>): void {
+    const table = String(node['table_name'])
+    const schema = String(node['schema_name']).toLowerCase()
+    const catalog = String(node['catalog_name'])
+    if (node['at_clause'] !== null) throw this.#refuse(node, 'AT is not supported.')
+    if (catalog === '' && schema === '' && names.has(table.toLowerCase())) return
+    if (catalog === '' && schema === 'freshet' && this.#context.systemTables.has(table.toLowerCase())) {
+      this.systemTables.add(table.toLowerCase())
+      return
+    }
+    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(table.toLowerCase())) return
+    const known = [...this.#context.streams, ...[...this.#context.systemTables].map((name) => `freshet.${name}`)]
+    const name = [catalog, String(node['schema_name']), table].filter((part) => part !== '').join('.')
+    const close = nearest(name.toLowerCase(), known)
+    throw this.#refuse(
+      node,
+      `There is no stream or table "${name}".`,
+      close === undefined ? 'SELECT name FROM freshet.streams lists the streams.' : `Did you mean "${close}"?`,
+    )
+  }
+
+  #checkFunction(node: Node, allowed: ReadonlySet<string>, what: string): void {
+    const name = String(node['function_name'])
+    const schema = String(node['schema'] ?? '').toLowerCase()
+    const catalog = String(node['catalog'] ?? '')
+    if (allowed.has(name.toLowerCase()) && (schema === '' || schema === 'main') && catalog === '') return
+    const close = nearest(name.toLowerCase(), [...allowed])
+    throw this.#refuse(
+      node,
+      `The ${what} "${name}" is not allowed here.`,
+      close === undefined ? 'docs/sql.md says which functions there are.' : `Did you mean "${close}"?`,
+    )
+  }
+
+  #refuse(node: Node, message: string, hint?: string): FreshetError {
+    const location = node['query_location']
+    const place = typeof location === 'number' && location < this.#sql.length ? placeAt(this.#sql, location) : {}
+    return new FreshetError('forbidden_sql', message, { ...(hint === undefined ? {} : { hint }), extra: { ...place } })
+  }
+}

@@ -1,0 +1,44 @@
+/** What DuckDB says of a statement, with the place of the mistake and a hint where it gives one. */
+import { FreshetError, messageOf } from '../../runtime/errors.ts'
+import { isOutOfMemory } from '../duckdb.ts'
+
+/** Line and column, both from 1, of a character offset. */
+export function placeAt(sql: string, offset: number): { line: number; column: number } {
+  const before = sql.slice(0, offset).split('\n')
+  return { line: before.length, column: before.at(-1)!.length + 1 }
+}
+
+/** The error for a statement that DuckDB refused, or that was stopped. */
+export function sqlError(error: unknown, sql: string): FreshetError {
+  if (error instanceof FreshetError) return error
+  const text = messageOf(error)
+  if (isOutOfMemory(error)) {
+    return new FreshetError('query_memory', 'The query needs more memory than it may use.', {
+      hint: 'Read fewer rows or columns, group by fewer values, or raise engine.memory and engine.spill in the configuration.',
+      cause: error,
+    })
+  }
+  const [head = '', ...rest] = text.replace(/^(Failed to extract statements: )?([A-Za-z ]+ Error: )?/, '').split('\n')
+  const hint = rest.find((line) => /^(Did you mean|Candidate bindings)/.test(line.trim()))?.trim()
+  const place = placeOf(text, sql)
+  return new FreshetError('invalid_sql', head, {
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+    extra: { ...place },
+  })
+}
+
+/** DuckDB shows the line, shortened at either end, with a caret below. */
+function placeOf(text: string, sql: string): { line: number; column: number } | undefined {
+  const match = /\nLINE (\d+): (.*)\n( *)\^/.exec(text)
+  if (match === null) return undefined
+  const line = Number(match[1])
+  const source = sql.split('\n')[line - 1]
+  const shown = match[2]!
+  const caret = match[3]!.length - `LINE ${match[1]}: `.length
+  if (source === undefined) return undefined
+  if (!shown.startsWith('...') || source.startsWith(shown)) return { line, column: caret + 1 }
+  const part = shown.slice(3).replace(/\.\.\.$/, '')
+  const at = source.indexOf(part)
+  return at === -1 ? undefined : { line, column: at + caret - 3 + 1 }
+}

@@ -1,0 +1,112 @@
+/** SQL values as JSON and as CSV text. Numbers keep every digit; times are ISO 8601, those with a zone in UTC. */
+import {
+  DuckDBArrayValue,
+  DuckDBBlobValue,
+  DuckDBDateValue,
+  DuckDBDecimalValue,
+  DuckDBListValue,
+  DuckDBMapValue,
+  DuckDBStructValue,
+  DuckDBTimestampMillisecondsValue,
+  DuckDBTimestampNanosecondsValue,
+  DuckDBTimestampSecondsValue,
+  DuckDBTimestampTZValue,
+  DuckDBTimestampValue,
+  DuckDBUnionValue,
+  type DuckDBType,
+  type DuckDBValue,
+} from '@duckdb/node-api'
+
+/** The JSON text of a value. A number that JSON cannot write (NaN, infinities) is null. */
+export function jsonOf(value: DuckDBValue): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value)
+    case 'number':
+      return Number.isFinite(value) ? String(value) : 'null'
+    case 'bigint':
+    case 'boolean':
+      return String(value)
+    default:
+      return value === null || value === undefined ? 'null' : jsonOfObject(value)
+  }
+}
+
+function jsonOfObject(value: object): string {
+  if (value instanceof DuckDBDecimalValue) return value.toString()
+  if (value instanceof DuckDBListValue || value instanceof DuckDBArrayValue)
+    return `[${value.items.map(jsonOf).join(',')}]`
+  if (value instanceof DuckDBStructValue) {
+    return `{${Object.entries(value.entries)
+      .map(([name, entry]) => `${JSON.stringify(name)}:${jsonOf(entry)}`)
+      .join(',')}}`
+  }
+  if (value instanceof DuckDBMapValue) {
+    return `{${value.entries.map((entry) => `${JSON.stringify(textOf(entry.key))}:${jsonOf(entry.value)}`).join(',')}}`
+  }
+  if (value instanceof DuckDBUnionValue) return jsonOf(value.value)
+  return JSON.stringify(textOf(value as DuckDBValue))
+}
+
+/** A value as text: what CSV shows; empty for null. */
+export function textOf(value: DuckDBValue): string {
+  if (value === null || value === undefined) return ''
+  if (typeof value !== 'object') return String(value)
+  if (value instanceof DuckDBTimestampTZValue) return timestamp(value.micros, 'Z')
+  if (value instanceof DuckDBTimestampValue) return timestamp(value.micros, '')
+  if (value instanceof DuckDBTimestampMillisecondsValue) return timestamp(value.millis * 1000n, '')
+  if (value instanceof DuckDBTimestampSecondsValue) return timestamp(value.seconds * 1_000_000n, '')
+  if (value instanceof DuckDBTimestampNanosecondsValue) return value.toString().replace(' ', 'T')
+  if (value instanceof DuckDBDateValue) return value.toString()
+  if (value instanceof DuckDBBlobValue) return Buffer.from(value.bytes).toString('base64')
+  if (
+    value instanceof DuckDBListValue ||
+    value instanceof DuckDBArrayValue ||
+    value instanceof DuckDBStructValue ||
+    value instanceof DuckDBMapValue
+  ) {
+    return jsonOf(value)
+  }
+  if (value instanceof DuckDBUnionValue) return textOf(value.value)
+  return String(value)
+}
+
+const positiveInfinity = 9_223_372_036_854_775_807n
+
+function timestamp(micros: bigint, zone: string): string {
+  if (micros === positiveInfinity) return 'infinity'
+  if (micros === -positiveInfinity) return '-infinity'
+  const millis = micros >= 0n ? micros / 1000n : (micros - 999n) / 1000n
+  const date = new Date(Number(millis))
+  if (Number.isNaN(date.getTime())) return String(micros)
+  const rest = Number(micros - millis * 1000n)
+  const fine = rest === 0 ? '' : String(rest).padStart(3, '0')
+  return `${date.toISOString().slice(0, -1)}${fine}${zone}`
+}
+
+/** Writes the rows of one result; made once, called for each row. */
+export interface RowWriter {
+  (values: readonly DuckDBValue[]): string
+}
+
+/** Rows as JSON objects. A column that DuckDB calls JSON is written as what it holds. */
+export function jsonRows(names: readonly string[], types: readonly DuckDBType[]): RowWriter {
+  const keys = names.map((name) => `${JSON.stringify(name)}:`)
+  const raw = types.map((type) => type.alias === 'JSON')
+  return (values) => {
+    let text = '{'
+    for (let index = 0; index < keys.length; index++) {
+      if (index > 0) text += ','
+      const value = values[index]!
+      text += keys[index]! + (raw[index] && typeof value === 'string' ? value : jsonOf(value))
+    }
+    return `${text}}`
+  }
+}
+
+/** Rows as CSV lines (RFC 4180), without line end. */
+export const csvRow: RowWriter = (values) => values.map((value) => csvField(textOf(value))).join(',')
+
+export function csvField(text: string): string {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}

@@ -1,0 +1,163 @@
+/**
+ * Keeps one stream's table up with its log: waits for growth, loads what is there in chunks, and flushes by age and size. Loading
+ * goes on while a flush runs; when hot rows pile up faster than they can be committed, it waits for the flush.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Plan } from '../config/plan.ts'
+import type { Log } from '../log/log.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { FreshetError, messageOf } from '../runtime/errors.ts'
+import type { Logger } from '../runtime/logging.ts'
+import { Mutex } from '../runtime/mutex.ts'
+import { isOutOfMemory } from './duckdb.ts'
+import { StreamStats } from './stream-stats.ts'
+import type { StreamTable } from './stream-table.ts'
+
+export interface LoaderDeps {
+  plan: Plan
+  log: Log
+  clock: Clock
+  logger: Logger
+  /** Loads of all streams take turns, which bounds the memory they need. */
+  turns: Mutex
+  /** Must be committed before a position that lies behind a dead letter is. */
+  flushDeadLetters: () => Promise<unknown>
+}
+
+/** A chunk is large enough to be read in parallel, and small enough that a few fit in memory. */
+const chunkBytesMax = 24 * 1024 * 1024
+/** A chunk below this size was all there was: the next one may wait a little, so that small events travel together. */
+const chunkBytesSmall = 1024 * 1024
+const paceMs = 20
+const retryMsMin = 200
+const retryMsMax = 15_000
+const flushRetryMs = 1000
+const partition = 0
+
+export class StreamLoader {
+  readonly table: StreamTable
+  readonly stats = new StreamStats()
+  readonly #deps: LoaderDeps
+  readonly #stop = new AbortController()
+  #loop: Promise<void> | undefined
+  #wake: (() => void) | undefined
+  #grown = true
+  #bytesHot = 0
+  #flush: Promise<void> | undefined
+  #flushTimer: NodeJS.Timeout | undefined
+
+  constructor(table: StreamTable, deps: LoaderDeps) {
+    this.table = table
+    this.#deps = deps
+  }
+
+  start(): void {
+    this.#loop = this.#run()
+  }
+
+  /** The log has grown, or may have. */
+  wake(): void {
+    this.#grown = true
+    this.#wake?.()
+  }
+
+  /** Stops loading and commits what is hot. */
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    this.#wake?.()
+    clearTimeout(this.#flushTimer)
+    await this.#loop
+    await this.#flush
+    await this.#flushOnce()
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    let retryMs = retryMsMin
+    while (!signal.aborted) {
+      if (!this.#grown) await new Promise<void>((resolve) => (this.#wake = resolve))
+      if (signal.aborted) return
+      this.#grown = false
+      const begunMs = performance.now()
+      try {
+        const bytes = await this.#loadNext()
+        retryMs = retryMsMin
+        this.stats.problem = undefined
+        if (bytes > 0) this.#grown = true
+        this.#scheduleFlush()
+        await this.#flushIfFull()
+        const spareMs = paceMs - (performance.now() - begunMs)
+        if (bytes < chunkBytesSmall && spareMs > 1) await pause(spareMs, signal)
+      } catch (error) {
+        this.#report(error)
+        this.#grown = true
+        if (isOutOfMemory(error)) this.#startFlush()
+        await pause(retryMs, signal)
+        retryMs = Math.min(retryMsMax, retryMs * 2)
+      }
+    }
+  }
+
+  /** Loads one chunk; returns its size in bytes, 0 when there was none. */
+  #loadNext(): Promise<number> {
+    const { log, turns, clock } = this.#deps
+    return turns.run(async () => {
+      const chunk = await log.read(this.table.stream.name, partition, this.table.position, chunkBytesMax)
+      if (chunk.bytes.length === 0) return 0
+      const stats = await this.table.load(chunk)
+      this.#bytesHot += chunk.bytes.length
+      this.stats.note(clock.nowMs(), chunk.receivedAtMs, stats)
+      return chunk.bytes.length
+    })
+  }
+
+  async #flushIfFull(): Promise<void> {
+    const { plan } = this.#deps
+    const bytesMax = plan.engine.memoryBytes / 2
+    const fullness = Math.max(this.table.hotRows / plan.lake.flushRows, this.#bytesHot / bytesMax)
+    if (fullness >= 1) this.#startFlush()
+    if (fullness >= 2) await this.#flush
+  }
+
+  #scheduleFlush(): void {
+    const since = this.table.uncommittedSinceMs
+    if (since === undefined || this.#flushTimer !== undefined) return
+    const dueMs = Math.max(0, since + this.#deps.plan.lake.flushIntervalMs - this.#deps.clock.nowMs())
+    this.#flushTimer = setTimeout(() => this.#startFlush(), Math.min(dueMs, this.#deps.plan.lake.flushIntervalMs))
+  }
+
+  #startFlush(): void {
+    clearTimeout(this.#flushTimer)
+    this.#flush ??= this.#flushOnce().finally(() => {
+      this.#flush = undefined
+      this.#flushTimer = undefined
+      if (!this.#stop.signal.aborted) this.#scheduleFlush()
+    })
+  }
+
+  async #flushOnce(): Promise<void> {
+    const { log, clock, flushDeadLetters } = this.#deps
+    this.#bytesHot = 0
+    try {
+      await flushDeadLetters()
+      if (!(await this.table.flush())) return
+      this.stats.lastCommitMs = clock.nowMs()
+      await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
+    } catch (error) {
+      this.#report(error)
+      await pause(flushRetryMs, this.#stop.signal)
+    }
+  }
+
+  #report(error: unknown): void {
+    const message = messageOf(error)
+    const hint = error instanceof FreshetError ? error.hint : undefined
+    if (this.stats.problem !== message)
+      this.#deps.logger.error({ stream: this.table.stream.name, error: message, hint }, 'stream is stuck')
+    this.stats.problem = message
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined)
+}

@@ -1,0 +1,182 @@
+/** The tables of the schema `freshet`: the engine's own state as SQL, brought up to date before a query that reads them. */
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import type { Column } from '../config/plan.ts'
+import { currentSnapshot, positionsKey, type Snapshot } from '../lake/metadata.ts'
+import { partitionText } from '../lake/partition.ts'
+import type { Log } from '../log/log.ts'
+import { Mutex } from '../runtime/mutex.ts'
+import { readJson, storedSelect } from './columns.ts'
+import type { StreamLoader } from './stream-loader.ts'
+
+type Row = Record<string, string | number | boolean | null>
+
+const text = { kind: 'string' } as const
+const long = { kind: 'long' } as const
+const time = { kind: 'timestamptz' } as const
+
+/** Columns of each system table, in order. */
+export const systemTableColumns: Readonly<Record<'streams' | 'snapshots' | 'files', readonly Column[]>> = {
+  streams: [
+    { name: 'name', type: text },
+    { name: 'declared', type: { kind: 'boolean' } },
+    { name: 'schema', type: text },
+    { name: 'id_field', type: text },
+    { name: 'time_field', type: text },
+    { name: 'partition', type: text },
+    { name: 'rows', type: long },
+    { name: 'hot_rows', type: long },
+    { name: 'committed_rows', type: long },
+    { name: 'files', type: long },
+    { name: 'bytes', type: long },
+    { name: 'snapshot_id', type: long },
+    { name: 'log_end', type: long },
+    { name: 'checkpoint', type: long },
+    { name: 'lag_bytes', type: long },
+    { name: 'duplicates', type: long },
+    { name: 'dead_letters', type: long },
+    { name: 'last_commit_at', type: time },
+    { name: 'problem', type: text },
+  ],
+  snapshots: [
+    { name: 'stream', type: text },
+    { name: 'snapshot_id', type: long },
+    { name: 'parent_id', type: long },
+    { name: 'committed_at', type: time },
+    { name: 'operation', type: text },
+    { name: 'added_rows', type: long },
+    { name: 'added_files', type: long },
+    { name: 'total_rows', type: long },
+    { name: 'total_files', type: long },
+    { name: 'positions', type: text },
+  ],
+  files: [
+    { name: 'stream', type: text },
+    { name: 'path', type: text },
+    { name: 'partition', type: text },
+    { name: 'rows', type: long },
+    { name: 'bytes', type: long },
+    { name: 'min_event_time', type: time },
+    { name: 'max_event_time', type: time },
+    { name: 'snapshot_id', type: long },
+  ],
+}
+
+export type SystemTable = keyof typeof systemTableColumns
+
+export const systemTableNames: ReadonlySet<string> = new Set(Object.keys(systemTableColumns))
+
+export interface SystemTablesOptions {
+  connection: DuckDBConnection
+  log: Log
+  tmpDir: string
+  /** Folder of the tables, for absolute paths. */
+  lakeDir: string
+  declared: ReadonlySet<string>
+  loaders: () => Iterable<StreamLoader>
+}
+
+export class SystemTables {
+  readonly #options: SystemTablesOptions
+  readonly #turns = new Mutex()
+
+  constructor(options: SystemTablesOptions) {
+    this.#options = options
+  }
+
+  /** Makes the named tables show the state of this moment. */
+  refresh(names: ReadonlySet<string>): Promise<void> {
+    return this.#turns.run(async () => {
+      for (const name of names) await this.#write(name as SystemTable)
+    })
+  }
+
+  async #write(name: SystemTable): Promise<void> {
+    const { connection, tmpDir, loaders } = this.#options
+    const rows: Row[] = []
+    for (const loader of loaders()) {
+      if (name === 'streams') rows.push(await this.#streamRow(loader))
+      else rows.push(...(name === 'snapshots' ? snapshotRows(loader) : this.#fileRows(loader)))
+    }
+    const file = join(tmpDir, `system-${name}.ndjson`)
+    const columns = systemTableColumns[name]
+    await writeFile(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    try {
+      const source = rows.length === 0 ? 'no_rows' : readJson(file, columns, 1024 * 1024)
+      const empty = `(SELECT ${columns.map((column) => `CAST(NULL AS VARCHAR) AS "${column.name}"`).join(', ')} WHERE false) AS no_rows`
+      await connection.run(
+        `CREATE OR REPLACE TABLE freshet.${name} AS SELECT ${storedSelect(columns)} FROM ${rows.length === 0 ? empty : source}`,
+      )
+    } finally {
+      await rm(file, { force: true })
+    }
+  }
+
+  async #streamRow({ table, stats }: StreamLoader): Promise<Row> {
+    const { log, declared } = this.#options
+    const { stream, files } = table
+    const end = (await log.ends(stream.name)).get(0) ?? 0n
+    const committedRows = files.reduce((sum, file) => sum + file.recordCount, 0)
+    const snapshot = table.table && currentSnapshot(table.table.metadata)
+    return {
+      name: stream.name,
+      declared: declared.has(stream.name),
+      schema: stream.schema === null ? 'inferred' : stream.open ? 'open' : 'declared',
+      id_field: stream.id,
+      time_field: stream.time?.field ?? null,
+      partition: `${stream.partition.unit} of ${stream.partition.by}`,
+      rows: committedRows + table.hotRows,
+      hot_rows: table.hotRows,
+      committed_rows: committedRows,
+      files: files.length,
+      bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+      snapshot_id: snapshot ? Number(snapshot['snapshot-id']) : null,
+      log_end: Number(end),
+      checkpoint: Number(table.checkpoint),
+      lag_bytes: Math.max(0, Number(end - table.checkpoint)),
+      duplicates: stats.repeats,
+      dead_letters: stats.deadLetters,
+      last_commit_at: snapshot ? new Date(snapshot['timestamp-ms']).toISOString() : null,
+      problem: stats.problem ?? null,
+    }
+  }
+
+  #fileRows({ table }: StreamLoader): Row[] {
+    return table.files.map((file) => ({
+      stream: table.stream.name,
+      path: join(this.#options.lakeDir, file.key),
+      partition: file.partition && file.partitionValue !== null ? partitionText(file.partition.unit, file.partitionValue) : null,
+      rows: file.recordCount,
+      bytes: file.bytes,
+      min_event_time: isoOf(file.eventTime.lower),
+      max_event_time: isoOf(file.eventTime.upper),
+      snapshot_id: Number(file.snapshotId),
+    }))
+  }
+}
+
+function snapshotRows({ table }: StreamLoader): Row[] {
+  return (table.table?.metadata.snapshots ?? []).map((snapshot) => ({
+    stream: table.stream.name,
+    snapshot_id: Number(snapshot['snapshot-id']),
+    parent_id: snapshot['parent-snapshot-id'] === undefined ? null : Number(snapshot['parent-snapshot-id']),
+    committed_at: new Date(snapshot['timestamp-ms']).toISOString(),
+    operation: snapshot.summary['operation'] ?? null,
+    added_rows: count(snapshot, 'added-records'),
+    added_files: count(snapshot, 'added-data-files'),
+    total_rows: count(snapshot, 'total-records'),
+    total_files: count(snapshot, 'total-data-files'),
+    positions: snapshot.summary[positionsKey] ?? null,
+  }))
+}
+
+function count(snapshot: Snapshot, field: string): number {
+  return Number(snapshot.summary[field] ?? 0)
+}
+
+function isoOf(micros: bigint | undefined): string | null {
+  if (micros === undefined) return null
+  const millis = micros / 1000n - (micros % 1000n < 0n ? 1n : 0n)
+  return `${new Date(Number(millis)).toISOString().slice(0, -1)}${String(Number(micros - millis * 1000n)).padStart(3, '0')}Z`
+}
