@@ -1,0 +1,35 @@
+/** What the routes share. */
+import type { Plan } from '../config/plan.ts'
+import type { Log } from '../log/log.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { FileSystem } from '../runtime/file-system.ts'
+import type { Logger } from '../runtime/logging.ts'
+import type { ProcessStatus } from '../runtime/process-status.ts'
+import type { Arrival } from './arrival.ts'
+import type { ByteBudget } from './byte-budget.ts'
+import type { EngineClient } from './engine-client.ts'
+import type { IdMaker } from './event-id.ts'
+import type { ChunkPool } from './lines.ts'
+import type { LogHealth } from './log-health.ts'
+import type { GatewayMetrics } from './metrics.ts'
+import type { StreamDoors } from './streams.ts'
+
+export interface GatewayContext {
+  plan: Plan
+  log: Log
+  clock: Clock
+  logger: Logger
+  version: string
+  startedAt: string
+  fileSystem: Pick<FileSystem, 'freeBytes'>
+  processes: () => ProcessStatus[]
+  arrival: Arrival
+  ids: IdMaker
+  pool: ChunkPool
+  budget: ByteBudget
+  doors: StreamDoors
+  metrics: GatewayMetrics
+  engine: EngineClient
+  logHealth: LogHealth
+  isStopping: () => boolean
+}

@@ -1,0 +1,109 @@
+/**
+ * The HTTP front door. It needs only the log: the engine may be away, and then queries are refused while ingest goes on.
+ * A request's way in: server.ts (guards) -> routes/ingest.ts -> read-body.ts -> decode.ts -> batch.ts (events.ts, check-event.ts,
+ * validate.ts, system-columns.ts, lines.ts) -> the log -> answer.ts. Enforces I1.
+ */
+import type { AddressInfo } from 'node:net'
+import type { Plan } from '../config/plan.ts'
+import type { Log } from '../log/log.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { nodeFileSystem, type FileSystem } from '../runtime/file-system.ts'
+import type { Logger } from '../runtime/logging.ts'
+import type { ProcessStatus } from '../runtime/process-status.ts'
+import type { Random } from '../runtime/random.ts'
+import { checkListenHost, listenError, urlOf } from './address.ts'
+import { Arrival } from './arrival.ts'
+import { ByteBudget } from './byte-budget.ts'
+import type { GatewayContext } from './context.ts'
+import { EngineClient } from './engine-client.ts'
+import { IdMaker } from './event-id.ts'
+import { ChunkPool } from './lines.ts'
+import { LogHealth } from './log-health.ts'
+import { GatewayMetrics } from './metrics.ts'
+import { boundBacktracking } from './pattern.ts'
+import { createServer } from './server.ts'
+import { StreamDoors } from './streams.ts'
+
+export interface GatewayOptions {
+  plan: Plan
+  log: Log
+  clock: Clock
+  random: Random
+  logger: Logger
+  /** Path of the engine's unix socket. */
+  engineSocket: string
+  version: string
+  processes: () => ProcessStatus[]
+  /** Streams that have a log already, declared or not. */
+  existingStreams?: readonly string[]
+  fileSystem?: Pick<FileSystem, 'freeBytes'>
+  /** Bytes that requests in progress may hold; beyond it they are answered 503. */
+  heldBytesMax?: number
+  /** How long `stop` waits for requests in progress before it cuts their connections. */
+  stopWaitMs?: number
+}
+
+export interface Gateway {
+  /** Listens. @throws FreshetError `unsafe_address`, `port_in_use` */
+  start(): Promise<{ url: string }>
+  /** Stops accepting, finishes what is in progress, then resolves. */
+  stop(): Promise<void>
+}
+
+const defaultHeldBytesMax = 64 * 1024 * 1024
+const defaultStopWaitMs = 10_000
+
+/** @throws FreshetError `config_invalid` when a stream's schema cannot be compiled, `unsafe_address` */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { plan, log, clock, logger } = options
+  checkListenHost(plan.http.host)
+  boundBacktracking()
+  const budget = new ByteBudget(options.heldBytesMax ?? defaultHeldBytesMax)
+  const engine = new EngineClient({
+    socket: options.engineSocket,
+    connections: plan.sql.concurrency * 2,
+    // A query may wait for its turn as long as it may run.
+    silenceMsMax: plan.sql.timeoutMs * 2 + 10_000,
+  })
+  let stopping: Promise<void> | undefined
+  const context: GatewayContext = {
+    plan,
+    log,
+    clock,
+    logger,
+    version: options.version,
+    startedAt: new Date(clock.nowMs()).toISOString(),
+    fileSystem: options.fileSystem ?? nodeFileSystem,
+    processes: options.processes,
+    arrival: new Arrival(clock),
+    ids: new IdMaker(options.random),
+    pool: new ChunkPool(),
+    budget,
+    doors: new StreamDoors(plan, options.existingStreams),
+    metrics: new GatewayMetrics(() => budget.heldBytes),
+    engine,
+    logHealth: new LogHealth(clock),
+    isStopping: () => stopping !== undefined,
+  }
+  const app = createServer(context)
+
+  const stop = async (): Promise<void> => {
+    const cut = setTimeout(() => app.server.closeAllConnections(), options.stopWaitMs ?? defaultStopWaitMs)
+    await app.close()
+    clearTimeout(cut)
+    await engine.close()
+  }
+
+  return {
+    async start() {
+      const { host, port } = plan.http
+      try {
+        await app.listen({ host, port })
+      } catch (error) {
+        throw listenError(error, host, port)
+      }
+      return { url: urlOf(host, (app.server.address() as AddressInfo).port) }
+    },
+    stop: () => (stopping ??= stop()),
+  }
+}

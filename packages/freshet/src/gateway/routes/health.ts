@@ -1,0 +1,43 @@
+/** `/healthz`: the process answers. `/readyz`: it can take events. `/metrics`: Prometheus text. */
+import type { FastifyInstance } from 'fastify'
+import { messageOf } from '../../runtime/errors.ts'
+import type { GatewayContext } from '../context.ts'
+import { underEngineNames } from '../metrics.ts'
+
+const readyWaitMs = 500
+const metricsWaitMs = 1000
+
+export function addHealthRoutes(app: FastifyInstance, context: GatewayContext): void {
+  app.get('/healthz', () => ({ status: 'ok' }))
+
+  app.get('/readyz', async (_request, reply) => {
+    const [disk, engine] = await Promise.all([diskFault(context), context.engine.ask('/readyz', readyWaitMs)])
+    const checks = {
+      log: context.logHealth.fault() ?? 'ok',
+      disk: disk ?? 'ok',
+      server: context.isStopping() ? 'stopping' : 'ok',
+    }
+    const isReady = Object.values(checks).every((state) => state === 'ok')
+    if (!isReady) reply.code(503).header('retry-after', '5')
+    return { ready: isReady, checks, engine: { available: engine !== undefined } }
+  })
+
+  app.get('/metrics', async (_request, reply) => {
+    const [own, engine] = await Promise.all([
+      context.metrics.registry.metrics(),
+      context.engine.ask('/metrics', metricsWaitMs),
+    ])
+    reply.header('content-type', context.metrics.registry.contentType)
+    return engine === undefined ? own : `${own.trimEnd()}\n${underEngineNames(engine)}`
+  })
+}
+
+async function diskFault({ fileSystem, plan }: GatewayContext): Promise<string | undefined> {
+  try {
+    const free = await fileSystem.freeBytes(plan.dataDir)
+    const reserve = plan.limits.diskFreeBytesMin
+    return free < reserve ? `${free} bytes free, ${reserve} kept in reserve` : undefined
+  } catch (error) {
+    return `cannot be examined (${messageOf(error)})`
+  }
+}

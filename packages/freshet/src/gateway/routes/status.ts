@@ -1,0 +1,60 @@
+/** `GET /v1/streams` and `GET /v1/status`. */
+import type { FastifyInstance } from 'fastify'
+import type { GatewayContext } from '../context.ts'
+
+const engineWaitMs = 2000
+
+/** What the engine says of a stream. Unknown members pass through. */
+interface StreamStatus {
+  name: string
+  [member: string]: unknown
+}
+
+export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): void {
+  app.get('/v1/streams', () => ({ streams: context.doors.list() }))
+  app.get('/v1/status', async () => {
+    const answer = await context.engine.ask('/v1/status', engineWaitMs)
+    return {
+      version: context.version,
+      mode: context.plan.mode,
+      startedAt: context.startedAt,
+      processes: context.processes(),
+      engine: { available: answer !== undefined },
+      streams: await streamStatuses(context, answer),
+    }
+  })
+}
+
+/** Every stream the gateway or the engine knows; what only the engine can tell is null while it is away. */
+async function streamStatuses(context: GatewayContext, answer: string | undefined): Promise<StreamStatus[]> {
+  const told = answer === undefined ? [] : ((JSON.parse(answer) as { streams?: StreamStatus[] }).streams ?? [])
+  const byName = new Map(told.map((stream) => [stream.name, stream]))
+  for (const { name, declared } of context.doors.list()) {
+    const known = byName.get(name)
+    if (known !== undefined) known['declared'] ??= declared
+    else byName.set(name, { ...withoutEngine, name, declared, logEnd: await logEnd(context, name) })
+  }
+  return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+const withoutEngine = {
+  eventsPerSecond: null,
+  logEnd: null,
+  checkpoint: null,
+  lagBytes: null,
+  rows: null,
+  hotRows: null,
+  files: null,
+  bytes: null,
+  freshnessMs: null,
+  lastCommitAt: null,
+  duplicates: null,
+  deadLetters: null,
+}
+
+async function logEnd(context: GatewayContext, stream: string): Promise<string> {
+  const ends = await context.log.ends(stream)
+  let total = 0n
+  for (const end of ends.values()) total += end
+  return String(total)
+}

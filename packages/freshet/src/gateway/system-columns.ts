@@ -1,0 +1,72 @@
+/**
+ * The start of a stored line, which the engine scans byte by byte:
+ *
+ *     {"_event_id":"<id>","_event_time":"YYYY-MM-DDTHH:MM:SS[.f{1,6}]Z","_received_at":"YYYY-MM-DDTHH:MM:SS.mmmZ","_source":"..."
+ *
+ * then a comma and the client's own bytes after its opening brace, untouched, and `\n`. `_source` is left out when there is none.
+ */
+import type { StreamPlan } from '../config/plan.ts'
+import type { Arrival } from './arrival.ts'
+import { idIndex, idLiteral, type IdMaker } from './event-id.ts'
+import { createTimeReader, type TimeReader } from './event-time.ts'
+import { pointer, type EventFault } from './refusal.ts'
+
+/** The parts of the system columns that all events of a batch share. */
+export interface BatchColumns {
+  receivedAtMs: number
+  /** The arrival time, as stored. */
+  receivedAt: string
+  /** Start of the ids that are made for this batch. */
+  idStart: string
+  /** Everything behind the event time's text. */
+  tail: string
+}
+
+/** @param source the value of `_source`, printable ASCII, or undefined */
+export function batchColumns(arrival: Arrival, ids: IdMaker, source: string | undefined): BatchColumns {
+  const receivedAtMs = arrival.nowMs()
+  const receivedAt = arrival.text()
+  return {
+    receivedAtMs,
+    receivedAt,
+    idStart: ids.batch(receivedAtMs),
+    tail: `","_received_at":"${receivedAt}"${source === undefined ? '' : `,"_source":${JSON.stringify(source)}`}`,
+  }
+}
+
+/** Gives the start of each stored line of one stream. */
+export class SystemColumns {
+  readonly #idField: string | null
+  readonly #timeField: string | null
+  readonly #readTime: TimeReader | undefined
+
+  constructor(plan: Pick<StreamPlan, 'id' | 'time'>) {
+    this.#idField = plan.id
+    this.#timeField = plan.time?.field ?? null
+    this.#readTime = plan.time === null ? undefined : createTimeReader(plan.time)
+  }
+
+  /** The line's start, without the comma that follows, or what is wrong with the event's id or time. */
+  head(event: Record<string, unknown>, raw: string, index: number, batch: BatchColumns): string | EventFault {
+    let id: string
+    if (this.#idField === null) {
+      id = batch.idStart + idIndex(index)
+    } else {
+      const literal = idLiteral(event[this.#idField], raw, this.#idField)
+      if (typeof literal !== 'string')
+        return { code: 'invalid_event', path: pointer('', this.#idField), reason: literal.reason }
+      id = literal
+    }
+    let time = batch.receivedAt
+    if (this.#readTime !== undefined) {
+      const value = event[this.#timeField!]
+      const read = this.#readTime(value)
+      if (typeof read !== 'string') {
+        const reason = value === undefined ? 'is missing, and it is the time of the event' : read.reason
+        return { code: 'invalid_event', path: pointer('', this.#timeField!), reason }
+      }
+      time = read
+    }
+    return `{"_event_id":${id},"_event_time":"${time}${batch.tail}`
+  }
+}
