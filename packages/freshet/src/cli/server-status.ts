@@ -1,0 +1,49 @@
+import type { Client } from './client.ts'
+
+/** `GET /v1/status`. Members that another version of the server does not send are undefined or null. */
+export interface ServerStatus {
+  version?: string
+  mode?: string
+  startedAt?: string
+  processes: StatusProcess[]
+  engine: { available: boolean }
+  streams: StatusStream[]
+}
+
+export interface StatusProcess {
+  role: string
+  pid: number
+  state: string
+  restarts: number
+  startedAt?: string | null
+  rssBytes?: number | null
+  cpuSeconds?: number | null
+}
+
+export interface StatusStream {
+  name: string
+  declared?: boolean
+  eventsPerSecond?: number | null
+  logEnd?: string | number | null
+  checkpoint?: string | number | null
+  lagBytes?: number | string | null
+  rows?: number | string | null
+  hotRows?: number | string | null
+  files?: number | null
+  bytes?: number | string | null
+  freshnessMs?: { p50: number; p99: number } | null
+  lastCommitAt?: string | null
+  duplicates?: number | string | null
+  deadLetters?: number | string | null
+}
+
+/** Asks the server how it is. @throws FreshetError */
+export async function fetchStatus(client: Client, signal?: AbortSignal): Promise<ServerStatus> {
+  const answer = (await client.getJson('/v1/status', signal)) as Partial<ServerStatus>
+  return {
+    ...answer,
+    processes: answer.processes ?? [],
+    engine: answer.engine ?? { available: false },
+    streams: answer.streams ?? [],
+  }
+}
