@@ -1,0 +1,213 @@
+/**
+ * The embedded log: segments of framed NDJSON in a folder, one writer process, any number of reader processes.
+ * Positions are byte offsets. Each stream has one partition, 0.
+ *
+ *     <dir>/<stream>/<partition>/<base>.ndjson   segments (segments.ts, frame.ts)
+ *     <dir>/<stream>/<partition>/<base>.seen     batches seen below that position (seen-file.ts)
+ *     <dir>/_ends/<stream>.<partition>           the durable end, for readers (durable-end.ts)
+ *
+ * None of these files carries a version of its own: the format of the whole data folder is in its freshet.json, which is checked
+ * before the log is opened, and a change that older builds would misread raises that.
+ */
+import { streamNamePattern } from '../../config/plan.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import { FreshetError, messageOf } from '../../runtime/errors.ts'
+import type { FileSystem } from '../../runtime/file-system.ts'
+import type { Logger } from '../../runtime/logging.ts'
+import type { AppendBatch, Appended, Chunk, Log, Position, Positions } from '../log.ts'
+import { endsFolder, readEnd } from './durable-end.ts'
+import { PartitionReader } from './partition-reader.ts'
+import { PartitionWriter } from './partition-writer.ts'
+import { listSegments, partitionFolder } from './segments.ts'
+
+export interface FileLogOptions {
+  dir: string
+  /** `write`: the one process that appends (it recovers every stream first); `read`: any other. */
+  mode: 'write' | 'read'
+  segmentBytes: number
+  diskFreeBytesMin: number
+  fileSystem: FileSystem
+  clock: Clock
+  logger: Logger
+}
+
+const partition = 0
+/** Growth that the operating system did not report is noticed after this long at the latest. */
+const pollIntervalMs = 500
+/** A stream whose log could not be opened is not tried again sooner: recovery reads a whole segment. */
+const openAgainMs = 1000
+
+export interface FileLog extends Log {
+  /** Streams that have a log, sorted. */
+  streams(): Promise<string[]>
+  /** Finishes appends and reads under way and frees everything. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the log. In `write` mode every stream is recovered before this resolves; one that cannot be is reported, refuses appends,
+ * and is tried again when one comes.
+ */
+export async function openFileLog(options: FileLogOptions): Promise<FileLog> {
+  await options.fileSystem.makeDir(endsFolder(options.dir))
+  const log = new SegmentLog(options)
+  if (options.mode === 'write') await log.recover()
+  return log
+}
+
+class SegmentLog implements FileLog {
+  readonly #options: FileLogOptions
+  readonly #writers = new Map<string, Promise<PartitionWriter>>()
+  readonly #readers = new Map<string, PartitionReader>()
+  readonly #listeners = new Set<(stream: string) => void>()
+  readonly #known = new Map<string, number>()
+  #unwatch: (() => void) | undefined
+  #poll: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(options: FileLogOptions) {
+    this.#options = options
+  }
+
+  async recover(): Promise<void> {
+    for (const stream of await this.streams()) {
+      try {
+        await this.#writer(stream)
+      } catch (error) {
+        this.#options.logger.error({ stream, error: messageOf(error) }, 'the log of a stream could not be recovered')
+      }
+    }
+  }
+
+  async streams(): Promise<string[]> {
+    const names = await this.#options.fileSystem.readDir(this.#options.dir)
+    return names.filter((name) => streamNamePattern.test(name))
+  }
+
+  async append(stream: string, batch: AppendBatch): Promise<Appended> {
+    const writer = await this.#writer(stream)
+    return writer.append(batch)
+  }
+
+  async read(stream: string, part: number, from: Position, maxBytes: number): Promise<Chunk> {
+    this.#checkOpen()
+    const key = `${stream}.${part}`
+    let reader = this.#readers.get(key)
+    if (reader === undefined) {
+      reader = new PartitionReader(this.#options.fileSystem, this.#options.dir, stream, part)
+      this.#readers.set(key, reader)
+    }
+    return reader.read(Number(from), maxBytes)
+  }
+
+  async ends(stream: string): Promise<Positions> {
+    const end = readEnd(this.#options.fileSystem, this.#options.dir, stream, partition)
+    return new Map(end === undefined ? [] : [[partition, BigInt(end)]])
+  }
+
+  async trim(stream: string, below: Positions): Promise<void> {
+    const { fileSystem, dir } = this.#options
+    for (const [part, position] of below) {
+      const folder = partitionFolder(dir, stream, part)
+      const segments = await listSegments(fileSystem, folder)
+      const doomed = segments.filter((_, index) => {
+        const next = segments[index + 1]
+        return next !== undefined && BigInt(next.base) <= position
+      })
+      if (doomed.length === 0) continue
+      // First what replaces them must last: the next segment, and the memory of seen batches that sums them up.
+      await fileSystem.syncDir(folder)
+      for (const { path } of doomed) {
+        await fileSystem.remove(path)
+        // One by one, so that after a crash what is left has no hole in it.
+        await fileSystem.syncDir(folder)
+      }
+    }
+  }
+
+  subscribe(onGrowth: (stream: string) => void): () => void {
+    // Wrapped, so that the same function can be subscribed twice.
+    const listener = (stream: string): void => onGrowth(stream)
+    this.#listeners.add(listener)
+    this.#startWatching()
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size === 0) this.#stopWatching()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#listeners.clear()
+    this.#stopWatching()
+    for (const opening of this.#writers.values()) await (await opening.catch(() => undefined))?.close()
+    for (const reader of this.#readers.values()) await reader.close()
+  }
+
+  /** The writer of a stream: opened at its first append, and anew after it failed. */
+  async #writer(stream: string): Promise<PartitionWriter> {
+    this.#checkOpen()
+    const { dir, mode, ...rest } = this.#options
+    if (mode === 'read') throw new FreshetError('log_unwritable', 'This process opened the log for reading only.')
+    const known = this.#writers.get(stream)
+    if (known === undefined) {
+      return this.#keep(stream, PartitionWriter.open({ ...rest, logDir: dir, stream, partition }))
+    }
+    const writer = await known
+    if (!writer.failed) return writer
+    // Another append may have seen to it while this one waited.
+    if (this.#writers.get(stream) !== known) return this.#writer(stream)
+    return this.#keep(stream, writer.reopen())
+  }
+
+  #keep(stream: string, opening: Promise<PartitionWriter>): Promise<PartitionWriter> {
+    this.#writers.set(stream, opening)
+    opening.catch(() => setTimeout(() => this.#writers.delete(stream), openAgainMs).unref())
+    return opening
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new FreshetError('shutting_down', 'The log is closed.')
+  }
+
+  #startWatching(): void {
+    if (this.#poll) return
+    this.#poll = setInterval(() => void this.#checkEnds(), pollIntervalMs).unref()
+    try {
+      const folder = endsFolder(this.#options.dir)
+      this.#unwatch = this.#options.fileSystem.watch(folder, (name) => this.#announce(streamOf(name)))
+    } catch (error) {
+      this.#options.logger.warn({ error: messageOf(error) }, 'no file notifications here; the log is polled instead')
+    }
+  }
+
+  #stopWatching(): void {
+    clearInterval(this.#poll)
+    this.#poll = undefined
+    this.#unwatch?.()
+    this.#unwatch = undefined
+  }
+
+  async #checkEnds(): Promise<void> {
+    const { fileSystem, dir, logger } = this.#options
+    try {
+      for (const name of await fileSystem.readDir(endsFolder(dir))) {
+        const end = readEnd(fileSystem, dir, streamOf(name), partition)
+        if (end === undefined || end === this.#known.get(name)) continue
+        this.#known.set(name, end)
+        this.#announce(streamOf(name))
+      }
+    } catch (error) {
+      logger.warn({ error: messageOf(error) }, 'the ends of the log cannot be read')
+    }
+  }
+
+  #announce(stream: string): void {
+    if (stream === '') return
+    for (const listener of this.#listeners) listener(stream)
+  }
+}
+
+function streamOf(fileName: string): string {
+  return fileName.slice(0, Math.max(0, fileName.lastIndexOf('.')))
+}

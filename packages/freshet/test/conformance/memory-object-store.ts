@@ -1,0 +1,47 @@
+import { readFile, rm } from 'node:fs/promises'
+import type { ObjectBody, ObjectStore } from '../../src/storage/object-store.ts'
+
+/** An object store in memory: tests of what is built on stores run on it, and the conformance suite keeps it honest. */
+export class MemoryObjectStore implements ObjectStore {
+  readonly objects = new Map<string, Buffer>()
+  /** Keys in the order they were read. */
+  readonly reads: string[] = []
+
+  async get(key: string, range?: { start: number; end: number }): Promise<Buffer | undefined> {
+    checkKey(key)
+    this.reads.push(key)
+    const object = this.objects.get(key)
+    return object && Buffer.from(range === undefined ? object : object.subarray(range.start, range.end))
+  }
+
+  async put(key: string, body: ObjectBody): Promise<void> {
+    checkKey(key)
+    if ('file' in body) {
+      this.objects.set(key, await readFile(body.file))
+      await rm(body.file)
+    } else {
+      this.objects.set(key, Buffer.from(body))
+    }
+  }
+
+  async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
+    checkKey(key)
+    if (this.objects.has(key)) return false
+    this.objects.set(key, Buffer.from(body))
+    return true
+  }
+
+  async list(prefix: string): Promise<{ key: string; bytes: number }[]> {
+    const found = [...this.objects].filter(([key]) => key.startsWith(prefix))
+    return found.map(([key, object]) => ({ key, bytes: object.length })).toSorted((a, b) => (a.key < b.key ? -1 : 1))
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    for (const key of keys) checkKey(key)
+    for (const key of keys) this.objects.delete(key)
+  }
+}
+
+function checkKey(key: string): void {
+  if (key.split('/').some((part) => part === '' || part === '.' || part === '..')) throw new Error(`Bad key ${key}`)
+}
