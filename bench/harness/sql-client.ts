@@ -1,0 +1,71 @@
+/** SQL and status over HTTP, on kept-alive connections, with as little of a client in between as possible. */
+import { Agent, request } from 'node:http'
+
+export type Row = Record<string, unknown>
+
+export class SqlClient {
+  readonly #agent = new Agent({ keepAlive: true })
+  readonly #port: number
+
+  constructor(port: number) {
+    this.#port = port
+  }
+
+  /** The rows of a query's answer. @throws Error with the answer when it is not 200 */
+  async query(sql: string): Promise<Row[]> {
+    const { status, body } = await this.#send('POST', '/v1/sql', JSON.stringify({ sql, format: 'json' }))
+    if (status !== 200) throw new Error(`${sql} was answered ${status}: ${body.slice(0, 500)}`)
+    return (JSON.parse(body) as { rows: Row[] }).rows
+  }
+
+  /** The single row of a query's answer, its values as numbers. */
+  async numbers<Name extends string>(sql: string): Promise<Record<Name, number>> {
+    const [row = {}] = await this.query(sql)
+    return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, Number(value)])) as Record<Name, number>
+  }
+
+  /** Whether the engine answers yet. */
+  async answers(): Promise<boolean> {
+    const answer = await this.#send('POST', '/v1/sql', JSON.stringify({ sql: 'select 1', format: 'json' })).catch(
+      () => undefined,
+    )
+    return answer?.status === 200
+  }
+
+  /** Pids of the running processes, by role. */
+  async pids(): Promise<Map<string, number>> {
+    const { status, body } = await this.#send('GET', '/v1/status')
+    if (status !== 200) throw new Error(`/v1/status was answered ${status}: ${body.slice(0, 500)}`)
+    const { processes } = JSON.parse(body) as { processes: { role: string; pid: number }[] }
+    return new Map(processes.map(({ role, pid }) => [role, pid]))
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+
+  #send(method: 'GET' | 'POST', path: string, body?: string): Promise<{ status: number; body: string }> {
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        {
+          host: '127.0.0.1',
+          port: this.#port,
+          path,
+          method,
+          agent: this.#agent,
+          headers: { 'content-type': 'application/json' },
+        },
+        (response) => {
+          const chunks: Buffer[] = []
+          response.on('data', (chunk: Buffer) => chunks.push(chunk))
+          response.on('error', reject)
+          response.on('end', () =>
+            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
+          )
+        },
+      )
+      sent.on('error', reject)
+      sent.end(body)
+    })
+  }
+}
