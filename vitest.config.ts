@@ -13,7 +13,8 @@ export default defineConfig({
           include: [
             'packages/*/src/**/*.test.ts',
             'scripts/**/*.test.ts',
-            'test/{architecture,conformance,simulation}/**/*.test.ts',
+            'packages/*/test/{conformance,simulation}/**/*.test.ts',
+            'test/architecture/**/*.test.ts',
             'test/docs/code-blocks.test.ts',
           ],
           exclude: ['**/*.interop.test.ts'],
@@ -26,7 +27,8 @@ export default defineConfig({
           name: 'e2e',
           include: [
             'test/docs/docs.test.ts',
-            'test/{e2e,integration}/**/*.test.ts',
+            'test/e2e/**/*.test.ts',
+            'packages/*/test/integration/**/*.test.ts',
             'examples/**/*.test.ts',
             'bench/**/*.test.ts',
           ],

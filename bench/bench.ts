@@ -75,6 +75,7 @@ async function main(options: Options): Promise<number> {
   const names = Object.keys(benchmarks).filter((name) => options.only.length === 0 || options.only.includes(name))
   for (const name of names) {
     console.log(`${name} ...`)
+    const startedAt = performance.now()
     try {
       results.push(await benchmarks[name]!(lab))
     } catch (error) {
@@ -83,6 +84,7 @@ async function main(options: Options): Promise<number> {
     } finally {
       await lab.close()
     }
+    lab.say(`took ${Math.round((performance.now() - startedAt) / 1000)} s`)
   }
   rmSync(root, { recursive: true, force: true, maxRetries: 3 })
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ machine, results }, undefined, 2)}\n`)

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { run } from './child-process.mjs'
 
-export const nodeMajorMin = 24
+const nodeMajorMin = 24
 
 /** The packages that carry Node, by platform and processor: the newest 24.x that each is published in. */
 export const nodePackages = /** @type {const} */ ({

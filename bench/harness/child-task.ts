@@ -61,13 +61,13 @@ export class ChildTasks<Spec, Result> {
 }
 
 /** Answers what the parent asks, by `work`. */
-export function serveTasks<Spec, Result>(work: (spec: Spec) => Promise<Result>): void {
+export function serveTasks(work: (spec: never) => Promise<unknown>): void {
   process.on('disconnect', () => process.exit())
   // Ctrl-C reaches every process of the terminal's group; the parent decides what it means.
   process.on('SIGINT', () => {})
   process.on('message', (message) => {
     const { id, spec } = message as Request
-    void work(spec as Spec).then(
+    void work(spec as never).then(
       (result) => process.send?.({ id, result } satisfies Reply),
       (error: unknown) =>
         process.send?.({ id, error: error instanceof Error ? error.message : String(error) } satisfies Reply),

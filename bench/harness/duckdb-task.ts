@@ -59,4 +59,4 @@ async function work(spec: DuckDbSpec): Promise<DuckDbResult> {
   }
 }
 
-serveTasks<DuckDbSpec, DuckDbResult>(work)
+serveTasks(work)

@@ -49,17 +49,15 @@ export async function freshnessRun(lab: Lab, clients: number): Promise<Freshness
   await checkRows(server.sql, lab.corpus, rows)
   await lab.close()
   lab.removeFolder(dataDir)
-  const round = (figures: Readonly<Record<string, number>>): Record<string, number> =>
-    Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, rounded(value)]))
   return {
     freshnessMs: result.freshnessMs,
     details: {
-      ...round(result.freshnessMs),
+      ...roundedAll(result.freshnessMs),
       samples: result.samples,
       eventsPerSecond: rounded(result.load.distinct / result.load.seconds),
-      acknowledgedMs: round(result.load.latencyMs),
-      lowerBoundMs: round(result.lowerBoundMs),
-      pollMs: round(result.pollMs),
+      acknowledgedMs: roundedAll(result.load.latencyMs),
+      lowerBoundMs: roundedAll(result.lowerBoundMs),
+      pollMs: roundedAll(result.pollMs),
       rowsBefore: filled,
       rows,
       ...(clients === 0 ? {} : { heavyQueries: queryCounts }),
@@ -73,4 +71,8 @@ async function fill(lab: Lab, port: number, batches: number): Promise<number> {
   await generator.run({ port, connections: 8, shape: fillShape, first: 0, batches, producer: 'fill' })
   await generator.stop()
   return distinctEvents(batches, fillShape)
+}
+
+function roundedAll(figures: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, rounded(value)]))
 }

@@ -78,20 +78,16 @@ class Follower {
   }
 
   result(load: LoadResult): FreshnessResult {
-    const parts = (samples: readonly number[]): { p50: number; p99: number } => ({
-      p50: quantile(samples, 0.5),
-      p99: quantile(samples, 0.99),
-    })
     return {
       load,
       samples: this.#freshnessMs.length,
       freshnessMs: {
-        ...parts(this.#freshnessMs),
+        ...middleAndTail(this.#freshnessMs),
         p90: quantile(this.#freshnessMs, 0.9),
         max: quantile(this.#freshnessMs, 1),
       },
-      lowerBoundMs: parts(this.#lowerBoundMs),
-      pollMs: parts(this.#pollMs),
+      lowerBoundMs: middleAndTail(this.#lowerBoundMs),
+      pollMs: middleAndTail(this.#pollMs),
     }
   }
 
@@ -118,6 +114,10 @@ class Follower {
       }
     }
   }
+}
+
+function middleAndTail(samples: readonly number[]): { p50: number; p99: number } {
+  return { p50: quantile(samples, 0.5), p99: quantile(samples, 0.99) }
 }
 
 async function measure({ load, warmUpSeconds, followEvery }: FreshnessSpec): Promise<FreshnessResult> {

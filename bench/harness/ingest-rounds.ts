@@ -4,6 +4,7 @@ import type { BatchShape } from './corpus.ts'
 import { untilAnswering, type Lab } from './lab.ts'
 import type { LimitServerSpec } from './limit-server.ts'
 import type { LoadResult } from './load-run.ts'
+import { cpuSeconds, hasProc } from './process-tree.ts'
 import { median, rounded, sum } from './statistics.ts'
 
 export interface IngestSpec {
@@ -14,6 +15,10 @@ export interface IngestSpec {
   secondsPerRound: number
 }
 
+interface Round extends LoadResult {
+  serverCpuSeconds: number
+}
+
 export interface IngestRates {
   /** Acknowledged requests a second, the median of all rounds. */
   gateway: number
@@ -21,7 +26,8 @@ export interface IngestRates {
   details: Record<string, unknown>
 }
 
-const warmUpSeconds = 1
+/** Until both servers' code has been compiled and optimised. */
+const warmUpSeconds = 3
 
 /**
  * Only the gateway runs while rates are taken, as the engine would take part of the processor from it and not from the limit
@@ -30,16 +36,17 @@ const warmUpSeconds = 1
 export async function ingestInTurns(lab: Lab, spec: IngestSpec): Promise<IngestRates> {
   const dataDir = lab.folder('ingest')
   const gateway = await lab.startServer({ config: 'committing', dataDir, role: 'gateway' })
-  const limitPort = await lab.startLimitServer({ work: spec.limit })
+  const limitServer = await lab.startLimitServer({ work: spec.limit })
   const generator = lab.startGenerator()
   const { connections, shape } = spec
-  const results: Record<'gateway' | 'limit', LoadResult[]> = { gateway: [], limit: [] }
+  const results: Record<'gateway' | 'limit', Round[]> = { gateway: [], limit: [] }
   let first = 0
   for (let round = 0; round <= spec.rounds; round++) {
     const seconds = round === 0 ? warmUpSeconds : spec.secondsPerRound
     const load = { connections, shape, seconds, first }
-    const ours = await generator.run({ ...load, port: gateway.port, producer: `bench-${round}` })
-    const limit = await generator.run({ ...load, port: limitPort, producer: `bench-${round}` })
+    const producer = `bench-${round}`
+    const ours = await withServerCpu(gateway.pid, generator.run({ ...load, port: gateway.port, producer }))
+    const limit = await withServerCpu(limitServer.pid, generator.run({ ...load, port: limitServer.port, producer }))
     if (ours.accepted !== ours.batches * shape.events) throw new Error(`wrong counts: ${JSON.stringify(ours)}`)
     first += ours.distinct
     if (round === 0) continue
@@ -57,10 +64,13 @@ export async function ingestInTurns(lab: Lab, spec: IngestSpec): Promise<IngestR
   await checkRows(gateway.sql, lab.corpus, first)
   await lab.close()
   lab.removeFolder(dataDir)
-  const describe = (runs: readonly LoadResult[]): Record<string, unknown> => ({
+  const describe = (runs: readonly Round[]): Record<string, unknown> => ({
     requestsPerSecond: runs.map((run) => rounded(requestRate(run))),
     latencyMs: runs.map(({ latencyMs }) => ({ p50: rounded(latencyMs.p50), p99: rounded(latencyMs.p99) })),
-    generatorCpu: rounded(sum(runs.map((run) => run.cpuSeconds)) / sum(runs.map((run) => run.seconds))),
+    cores: {
+      server: rounded(sum(runs.map((run) => run.serverCpuSeconds)) / sum(runs.map((run) => run.seconds))),
+      generator: rounded(sum(runs.map((run) => run.cpuSeconds)) / sum(runs.map((run) => run.seconds))),
+    },
   })
   return {
     gateway: median(results.gateway.map(requestRate)),
@@ -73,6 +83,13 @@ export async function ingestInTurns(lab: Lab, spec: IngestSpec): Promise<IngestR
       limit: describe(results.limit),
     },
   }
+}
+
+/** Adds the CPU time that a server took during a run; 0 where there is no /proc. */
+async function withServerCpu(pid: number, run: Promise<LoadResult>): Promise<Round> {
+  const before = hasProc() ? cpuSeconds([pid]) : 0
+  const result = await run
+  return { ...result, serverCpuSeconds: hasProc() ? cpuSeconds([pid]) - before : 0 }
 }
 
 function requestRate(run: LoadResult): number {

@@ -103,9 +103,10 @@ export class Lab {
     return this.startTasks(new URL('./load-generator.ts', import.meta.url))
   }
 
-  /** Starts a limit server and returns its port. */
-  startLimitServer(spec: LimitServerSpec): Promise<number> {
-    return this.startTasks<LimitServerSpec, number>(new URL('./limit-server.ts', import.meta.url)).run(spec)
+  /** Starts a limit server. */
+  async startLimitServer(spec: LimitServerSpec): Promise<{ port: number; pid: number }> {
+    const tasks = this.startTasks<LimitServerSpec, number>(new URL('./limit-server.ts', import.meta.url))
+    return { port: await tasks.run(spec), pid: tasks.pid }
   }
 
   startDuckDb(): ChildTasks<DuckDbSpec, DuckDbResult> {

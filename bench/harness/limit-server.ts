@@ -39,4 +39,4 @@ async function start({ work }: LimitServerSpec): Promise<number> {
   return address.port
 }
 
-serveTasks<LimitServerSpec, number>(start)
+serveTasks(start)

@@ -1,7 +1,7 @@
 /** The load generator's process. */
 import { serveTasks } from './child-task.ts'
 import { Corpus } from './corpus.ts'
-import { runLoad, type LoadResult, type LoadSpec } from './load-run.ts'
+import { runLoad, type LoadSpec } from './load-run.ts'
 
 const corpus = new Corpus()
-serveTasks<LoadSpec, LoadResult>((spec) => runLoad(corpus, spec))
+serveTasks((spec: LoadSpec) => runLoad(corpus, spec))

@@ -1,6 +1,6 @@
 /** What the figures were measured on. */
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs'
-import { availableParallelism, cpus, release, totalmem } from 'node:os'
+import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { median, rounded } from './statistics.ts'
 
@@ -14,6 +14,8 @@ export interface Machine {
   node: string
   /** Median time of writing 4 KiB and waiting until they are on disk, in the folder the benchmarks use. */
   diskSyncMs: number
+  /** Of the last minute, when the benchmarks began: above zero, others were using the machine too. */
+  loadAverage: number
 }
 
 export function describeMachine(folder: string): Machine {
@@ -26,6 +28,7 @@ export function describeMachine(folder: string): Machine {
     memoryBytes: totalmem(),
     node: process.versions.node,
     diskSyncMs: rounded(measureDiskSync(folder)),
+    loadAverage: rounded(loadavg()[0] ?? 0),
   }
 }
 

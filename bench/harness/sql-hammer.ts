@@ -22,4 +22,4 @@ async function hammer({ port, seconds, offset }: HammerSpec): Promise<number> {
   return count
 }
 
-serveTasks<HammerSpec, number>(hammer)
+serveTasks(hammer)

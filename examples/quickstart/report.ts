@@ -31,9 +31,9 @@ export function venueTable(totals: readonly VenueTotal[]): string {
 }
 
 /** The query behind the bars, which the quickstart also shows. */
-export const barsSql = `select date_trunc('minute', at) as minute, arg_min(price, at) as open, max(price) as high,
-       min(price) as low, arg_max(price, at) as close, sum(size) as volume
-from trades where at >= '2013-10-07T13:30:00Z' group by minute order by minute`
+export const barsSql = `select date_trunc('minute', _event_time) as minute, arg_min(price, _event_time) as open,
+       max(price) as high, min(price) as low, arg_max(price, _event_time) as close, sum(size) as volume
+from trades where _event_time >= '2013-10-07T13:30:00Z' group by minute order by minute`
 
 /** The first one-minute bars after the opening bell. */
 export async function barsTable(url: string, bars: number): Promise<string> {

@@ -74,12 +74,21 @@ async function stop(child: ChildProcess, ended: Promise<string>): Promise<void> 
   clearTimeout(force)
 }
 
-/** Asks again and again until the answer is yes. @throws Error when it is not within the time */
-export async function waitFor(what: string, withinMs: number, isSo: () => Promise<boolean>): Promise<void> {
+/**
+ * Asks again and again until the answer is yes.
+ * @param everyMs pause between two questions
+ * @throws Error when it is not within the time
+ */
+export async function waitFor(
+  what: string,
+  withinMs: number,
+  isSo: () => Promise<boolean>,
+  everyMs: number = pollIntervalMs,
+): Promise<void> {
   const deadline = performance.now() + withinMs
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited ${withinMs / 1000} s in vain for ${what}`)
-    await sleep(pollIntervalMs)
+    await sleep(everyMs)
   }
 }
 

@@ -13,7 +13,7 @@ export interface SourceModule {
   program: Program
 }
 
-export interface Import {
+interface Import {
   /** As written. */
   specifier: string
   /** The file it resolves to, relative to the root; undefined for what lies outside. */

@@ -50,6 +50,11 @@ function onInterrupt(listener: () => void): () => void {
   }
 }
 
+/** Columns of the terminal that `stream` is; undefined when it is none. Some terminals do not say, or say 0. */
+export function terminalWidth(stream: OutputStream): number | undefined {
+  return stream.isTTY === true ? stream.columns || 80 : undefined
+}
+
 /** Writes all of `data`; resolves when the stream takes more, so that a slow reader slows the writer down. */
 export function writeOut(stream: Writable, data: string | Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {

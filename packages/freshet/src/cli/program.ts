@@ -2,7 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { version } from '../app/version.ts'
 import { systemCodeOf } from '../runtime/errors.ts'
 import type { CommandEnvironment } from './command.ts'
-import type { CliContext } from './context.ts'
+import { terminalWidth, type CliContext } from './context.ts'
 import { exitCodeOf, exitCodes } from './exit-codes.ts'
 import { addInit } from './init.ts'
 import { renderFailure } from './output/failure.ts'
@@ -23,8 +23,8 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
-      getOutHelpWidth: () => context.stdout.columns ?? 80,
-      getErrHelpWidth: () => context.stderr.columns ?? 80,
+      getOutHelpWidth: () => terminalWidth(context.stdout) ?? 80,
+      getErrHelpWidth: () => terminalWidth(context.stderr) ?? 80,
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     })

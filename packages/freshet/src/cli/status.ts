@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { FreshetError } from '../runtime/errors.ts'
 import { Client, serverUrl } from './client.ts'
 import { subcommand, wholeNumber, type CommandEnvironment } from './command.ts'
-import { writeOut, type CliContext } from './context.ts'
+import { terminalWidth, writeOut, type CliContext } from './context.ts'
 import { exitCodes } from './exit-codes.ts'
 import { renderFailure } from './output/failure.ts'
 import { sanitiseCell } from './output/sanitise.ts'
@@ -41,7 +41,7 @@ async function status(flags: StatusFlags, context: CliContext): Promise<number> 
 async function look(client: Client, flags: StatusFlags, context: CliContext, signal?: AbortSignal): Promise<string> {
   const found = await fetchStatus(client, signal)
   if (flags.json === true) return `${JSON.stringify(found, null, flags.watch === true ? 0 : 2)}\n`
-  const width = context.stdout.isTTY === true ? (context.stdout.columns ?? 80) : undefined
+  const width = terminalWidth(context.stdout)
   return renderStatus(found, {
     url: client.url,
     nowMs: context.nowMs(),

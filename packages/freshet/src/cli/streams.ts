@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { FreshetError } from '../runtime/errors.ts'
 import { Client, serverUrl } from './client.ts'
 import { subcommand, type CommandEnvironment } from './command.ts'
-import { writeOut, type CliContext } from './context.ts'
+import { terminalWidth, writeOut, type CliContext } from './context.ts'
 import { exitCodes } from './exit-codes.ts'
 import { styleFor } from './output/style.ts'
 import { renderTable } from './output/table.ts'
@@ -92,6 +92,6 @@ function render(summaries: readonly StreamSummary[], context: CliContext): strin
     formatAge(lastCommitAt, context.nowMs()),
     declared === null ? '-' : declared ? 'yes' : 'no',
   ])
-  const width = context.stdout.isTTY === true ? (context.stdout.columns ?? 80) : undefined
+  const width = terminalWidth(context.stdout)
   return renderTable(columns, rows, { style: styleFor(context, context.stdout), width }).text
 }

@@ -110,16 +110,27 @@ function checkStreams(words: unknown, mistakes: Mistake[]): Record<string, Strea
     const problem = nameMistake(name, twin, Object.keys(words))
     seen.set(name.toLowerCase(), name)
     if (problem !== undefined) mistakes.push({ key, ...problem })
-    const read = streamSettings.safeParse(stream)
+    let read = streamSettings.safeParse(stream)
     if (!read.success) {
       mistakes.push(...mistakesOf(read.error, { schema: streamSettings, under: ['streams', name] }))
-      continue
+      if (!isPlainObject(stream)) continue
+      // The rest is looked at all the same, so that every mistake is in one message.
+      read = streamSettings.safeParse(withoutFaults(stream, read.error))
+      if (!read.success) continue
     }
     const plan = planStream(name, read.data, key)
     if (Array.isArray(plan)) mistakes.push(...plan)
     else if (problem === undefined) plans[name] = plan
   }
   return plans
+}
+
+/** The keys of a stream that were read. `time` and `timeUnit` are judged by each other, so they go together. */
+function withoutFaults(stream: Record<string, unknown>, error: z.ZodError): Record<string, unknown> {
+  const faulty = new Set(error.issues.map((issue) => issue.path[0]))
+  if (faulty.has('time') || faulty.has('timeUnit')) faulty.add('time').add('timeUnit')
+  const known = knownKeys(streamSettings)
+  return Object.fromEntries(Object.entries(stream).filter(([key]) => known.includes(key) && !faulty.has(key)))
 }
 
 /** Why a stream cannot be called that, with a name that it could have. */

@@ -89,13 +89,21 @@ interface Place {
   mistakes: Mistake[]
 }
 
-/** Everything in a schema that Freshet cannot hold events to. */
-export function schemaMistakes(source: SchemaSource, key: string): Mistake[] {
+/**
+ * Everything in a schema that Freshet cannot hold events to. `sound`: the schema is well-formed all the same, so that what it says
+ * of fields can be looked at.
+ */
+export function schemaMistakes(source: SchemaSource, key: string): { mistakes: Mistake[]; sound: boolean } {
   const place: Place = { root: source.json, source, mistakes: [] }
   checkPart(source.json, key, place)
-  if (place.mistakes.length === 0) checkCircles(source.json, key, place.root, place.mistakes)
-  if (place.mistakes.length === 0) place.mistakes.push(...compilationMistakes(source.json, key))
-  return place.mistakes
+  const circles = circleMistakes(source.json, key)
+  const malformed = formMistakes(source.json, key)
+  const { mistakes } = place
+  mistakes.push(...circles)
+  // The rules above say better what is wrong, where they see it.
+  if (mistakes.length === 0) mistakes.push(...malformed)
+  if (mistakes.length === 0) mistakes.push(...compilationMistakes(source.json, key))
+  return { mistakes, sound: circles.length === 0 && malformed.length === 0 }
 }
 
 function checkPart(schema: Subschema, key: string, place: Place): void {
@@ -236,7 +244,7 @@ function record(value: unknown): Record<string, unknown> {
 }
 
 /** A schema that leads back to itself without stepping into the value would be validated for ever. */
-function checkCircles(root: Subschema, key: string, wholeSchema: JsonSchema, mistakes: Mistake[]): void {
+function circleMistakes(root: JsonSchema, key: string): Mistake[] {
   const done = new Set<JsonSchema>()
   const open = new Set<JsonSchema>()
   const circular = (schema: Subschema): boolean => {
@@ -246,7 +254,7 @@ function checkCircles(root: Subschema, key: string, wholeSchema: JsonSchema, mis
     const inPlace = ['allOf', 'anyOf', 'oneOf'].flatMap((keyword) => members(schema[keyword]))
     for (const keyword of ['not', 'if', 'then', 'else']) if (isSubschema(schema[keyword])) inPlace.push(schema[keyword])
     inPlace.push(...Object.values(record(schema['dependentSchemas'])).filter(isSubschema))
-    if (typeof schema['$ref'] === 'string') inPlace.push(lookUp(wholeSchema, schema['$ref']) ?? true)
+    if (typeof schema['$ref'] === 'string') inPlace.push(lookUp(root, schema['$ref']) ?? true)
     const found = inPlace.some(circular)
     open.delete(schema)
     done.add(schema)
@@ -257,22 +265,33 @@ function checkCircles(root: Subschema, key: string, wholeSchema: JsonSchema, mis
     if (typeof schema !== 'object' || schema === null) return false
     return circular(schema as JsonSchema) || Object.values(schema).some(everywhere)
   }
-  if (everywhere(root))
-    mistakes.push(mistake(key, 'a "$ref" leads back to itself without stepping into a field or an element'))
+  if (!everywhere(root)) return []
+  return [mistake(key, 'a "$ref" leads back to itself without stepping into a field or an element')]
 }
 
-/** What the meta-schema or the compiler finds that no rule above looks for. */
+/** What the meta-schema of draft 2020-12 finds. */
+function formMistakes(schema: JsonSchema, key: string): Mistake[] {
+  const ajv = newAjv()
+  if (ajv.validateSchema(bare(schema)) === true) return []
+  const places = new Map((ajv.errors ?? []).map((error) => [error.instancePath, error.message ?? 'is not valid']))
+  return [...places].map(([at, message]) => mistake(`${key}${at.replaceAll('/', '.')}`, message))
+}
+
 function compilationMistakes(schema: JsonSchema, key: string): Mistake[] {
-  const ajv = new Ajv2020({ strict: false, logger: false, validateFormats: false, allErrors: true })
-  const { $schema: _, $id: __, ...bare } = schema
-  if (ajv.validateSchema(bare) !== true) {
-    const places = new Map((ajv.errors ?? []).map((error) => [error.instancePath, error.message ?? 'is not valid']))
-    return [...places].map(([at, message]) => mistake(`${key}${at.replaceAll('/', '.')}`, message))
-  }
   try {
-    ajv.compile(bare)
+    newAjv().compile(bare(schema))
     return []
   } catch (error) {
     return [mistake(key, `cannot be compiled: ${messageOf(error)}`)]
   }
+}
+
+function newAjv(): Ajv2020 {
+  return new Ajv2020({ strict: false, logger: false, validateFormats: false, allErrors: true })
+}
+
+/** Every schema is read as draft 2020-12, whatever it calls itself. */
+function bare(schema: JsonSchema): JsonSchema {
+  const { $schema: _, $id: __, ...rest } = schema
+  return rest
 }

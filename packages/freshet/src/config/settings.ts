@@ -232,6 +232,7 @@ export function knownKeys(schema: z.core.$ZodType, path: readonly PropertyKey[] 
 /** The fields of a section, through its wrappers; undefined for any other schema. */
 export function shapeOf(schema: z.core.$ZodType): Record<string, z.core.$ZodType> | undefined {
   if (schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) return shapeOf(schema.def.innerType)
+  if (schema === partition) return shapeOf(partitionSettings)
   if (schema instanceof z.ZodPipe) return shapeOf(schema.def.out)
   return schema instanceof z.ZodObject ? schema.def.shape : undefined
 }

@@ -19,18 +19,28 @@ export function planStream(name: string, words: StreamSettings, key: string): St
     if (mistakes.length > 0) return mistakes
     return { name, schema: null, columns: null, open: true, id: words.id ?? null, time: timeOf(words), partition }
   }
-  const source = readSchema(words.schema, `${key}.schema`)
-  if (Array.isArray(source)) return source
-  const wrong = schemaMistakes(source, `${key}.schema`)
-  if (wrong.length > 0) return wrong
-  const shape = objectShape(source.json, source.json)
-  const mistakes = [
-    ...rootMistakes(source, shape, `${key}.schema`),
-    ...idMistakes(words.id, { shape, root: source.json, key: `${key}.id` }),
-    ...timeMistakes(words, { shape, root: source.json, key }),
-    ...timeUnitMistakes(words, key),
-  ]
-  if (mistakes.length > 0) return mistakes
+  const schemaKey = `${key}.schema`
+  const { source, mistakes } = readSchema(words.schema, schemaKey)
+  mistakes.push(...timeUnitMistakes(words, key))
+  if (source === undefined) return mistakes
+  const rules = schemaMistakes(source, schemaKey)
+  mistakes.push(...rules.mistakes)
+  const shape = rules.sound ? objectShape(source.json, source.json) : undefined
+  if (shape !== undefined) {
+    const fieldKey = source.written === 'zod' ? schemaKey : `${schemaKey}.properties`
+    // What is wrong with a field is said once.
+    const isWrong = (field: string | undefined) =>
+      mistakes.some((one) => one.key === `${fieldKey}.${field}` || one.key.startsWith(`${fieldKey}.${field}.`))
+    const context = { shape, root: source.json, key }
+    const more = [
+      ...rootMistakes(source, shape, schemaKey),
+      ...(isWrong(words.id) ? [] : idMistakes(words.id, context)),
+      ...(isWrong(words.time) ? [] : timeMistakes(words, context)),
+    ]
+    const known = new Set(mistakes.map((one) => `${one.key} ${one.reason}`))
+    mistakes.push(...more.filter((one) => !known.has(`${one.key} ${one.reason}`)))
+  }
+  if (shape === undefined || mistakes.length > 0) return mistakes
   const columns = columnsFromSchema(source.json)
   return { name, schema: source.json, columns, open: shape.open, id: words.id ?? null, time: timeOf(words), partition }
 }
@@ -86,7 +96,8 @@ interface FieldContext {
   key: string
 }
 
-function idMistakes(id: string | undefined, { shape, root, key }: FieldContext): Mistake[] {
+function idMistakes(id: string | undefined, { shape, root, key: streamKey }: FieldContext): Mistake[] {
+  const key = `${streamKey}.id`
   if (id === undefined) return []
   const field = shape.fields.get(id)
   if (field === undefined) return [missingField(key, id, shape)]

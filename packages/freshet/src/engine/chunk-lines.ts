@@ -24,22 +24,48 @@ export interface Unreadable {
   reason: string
 }
 
+/** Overwrites an event with white space, so that those behind it keep their places. */
+export function blankEvent(bytes: Buffer, events: ScannedEvents, index: number): void {
+  bytes.fill(' ', events.start[index]!, events.end[index]! - 1)
+}
+
+/** Resolves to undefined when these lines can be read together, or to the reason why not. */
+export type TryRead = (lines: Buffer[]) => Promise<string | undefined>
+
 /**
- * Finds the events that `read` rejects, by halving: a few of them among many cost few tries.
- * @param read resolves to undefined when these lines can be read, or to the reason why not
+ * Finds the events that `read` rejects, by halving: a few of them among many cost few tries. Where each of two events can be read
+ * but not both (two spellings of a field, say), the first one wins.
+ * @returns them by index, in order
  */
 export async function findUnreadable(
   bytes: Buffer,
   events: ScannedEvents,
   indexes: readonly number[],
-  read: (lines: Buffer[]) => Promise<string | undefined>,
+  read: TryRead,
+): Promise<Unreadable[]> {
+  const alone = await halve(indexes, (part) => read(linesOf(bytes, events, part)))
+  const dead = new Set(alone.map(({ index }) => index))
+  const rest = indexes.filter((index) => !dead.has(index))
+  if (rest.length === 0 || (await read(linesOf(bytes, events, rest))) === undefined) return alone
+  const accepted: number[] = []
+  const together = await halve(rest, async (part) => {
+    const reason = await read(linesOf(bytes, events, [...accepted, ...part]))
+    if (reason === undefined) accepted.push(...part)
+    return reason
+  })
+  return [...alone, ...together].sort((a, b) => a.index - b.index)
+}
+
+async function halve(
+  indexes: readonly number[],
+  read: (indexes: readonly number[]) => Promise<string | undefined>,
 ): Promise<Unreadable[]> {
   if (indexes.length === 0) return []
-  const reason = await read(linesOf(bytes, events, indexes))
+  const reason = await read(indexes)
   if (reason === undefined) return []
   if (indexes.length === 1) return [{ index: indexes[0]!, reason }]
   const middle = indexes.length >> 1
-  const left = await findUnreadable(bytes, events, indexes.slice(0, middle), read)
-  const right = await findUnreadable(bytes, events, indexes.slice(middle), read)
+  const left = await halve(indexes.slice(0, middle), read)
+  const right = await halve(indexes.slice(middle), read)
   return [...left, ...right]
 }

@@ -54,20 +54,29 @@ export async function writeDataFiles(
     const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
     written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${rows})${filter}`))
   }
+  const total = request.hot.reduce((sum, table) => sum + table.rows, 0)
+  const found = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
+  if (found !== total) throw new Error(`Of ${total} rows of ${request.table.name}, ${found} were written to data files`)
   return written
 }
 
 async function partitionsOf(connection: DuckDBConnection, rows: string, time: TimePartition): Promise<number[]> {
   const column = identifier(time.column)
   const expressions = {
-    hour: `CAST(floor(epoch_us(${column}) / 3600000000) AS INTEGER)`,
-    day: `CAST(floor(epoch_us(${column}) / 86400000000) AS INTEGER)`,
+    hour: floorDivided(column, 3_600_000_000),
+    day: floorDivided(column, 86_400_000_000),
     month: `CAST((year(${column}) - 1970) * 12 + month(${column}) - 1 AS INTEGER)`,
   }
   const result = await connection.runAndReadAll(
     `SELECT DISTINCT ${expressions[time.unit]} AS p FROM (${rows}) ORDER BY p`,
   )
   return result.getColumns()[0]?.map(Number) ?? []
+}
+
+/** Whole units since 1970, rounded down: in integers, since doubles are not exact to the microsecond. */
+function floorDivided(column: string, unitMicros: number): string {
+  const micros = `epoch_us(${column})`
+  return `CAST((${micros} - ((${micros} % ${unitMicros}) + ${unitMicros}) % ${unitMicros}) // ${unitMicros} AS INTEGER)`
 }
 
 function rangeFilter(time: TimePartition, partition: number): string {

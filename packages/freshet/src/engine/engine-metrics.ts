@@ -9,8 +9,10 @@ export async function engineMetrics(loaders: Iterable<StreamLoader>, log: Log, c
   const registry = new Registry()
   const registers = [registry]
   const labelNames = ['stream']
-  const gauge = (name: string, help: string): Gauge => new Gauge({ name: `freshet_engine_${name}`, help, labelNames, registers })
-  const counter = (name: string, help: string): Counter => new Counter({ name: `freshet_engine_${name}`, help, labelNames, registers })
+  const gauge = (name: string, help: string): Gauge =>
+    new Gauge({ name: `freshet_engine_${name}`, help, labelNames, registers })
+  const counter = (name: string, help: string): Counter =>
+    new Counter({ name: `freshet_engine_${name}`, help, labelNames, registers })
   const rows = gauge('rows', 'Rows that SQL sees, hot and committed')
   const hotRows = gauge('hot_rows', 'Rows that are visible and not committed yet')
   const lag = gauge('lag_bytes', 'Bytes of the log behind the last commit')

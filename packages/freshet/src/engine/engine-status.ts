@@ -9,6 +9,9 @@ export interface StreamStatus {
   eventsPerSecond: number
   /** Log positions, as text: they may exceed 2^53. */
   logEnd: string
+  /** Up to here events are visible. */
+  loaded: string
+  /** Up to here they are committed. */
   checkpoint: string
   lagBytes: number
   rows: number
@@ -49,6 +52,7 @@ async function streamStatus(
     declared: declared.has(name),
     eventsPerSecond: stats.eventsPerSecond(nowMs),
     logEnd: String(end),
+    loaded: String(table.position),
     checkpoint: String(table.checkpoint),
     lagBytes: Math.max(0, Number(end - table.checkpoint)),
     rows: committed + table.hotRows,

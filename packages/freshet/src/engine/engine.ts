@@ -156,14 +156,18 @@ class StreamEngine implements Engine {
 
   async #openStream(stream: StreamPlan): Promise<StreamLoader> {
     const { plan, log, clock, logger } = this.#deps
+    const own = stream === deadLetterStream
     const tableDeps: StreamTableDeps = {
       ...this.#deps,
       database: this.#database,
-      onDeadLetters: (letters) => this.#addDeadLetters(letters),
+      onDeadLetters: async (letters) => {
+        if (own) throw new Error(`A dead letter cannot be loaded: ${letters[0]?.reason}`)
+        await this.#addDeadLetters(letters)
+      },
+      flushDeadLetters: async () => own || this.#deadLetters?.table.flush(),
     }
     const table = await StreamTable.open(stream, tableDeps)
-    const flushDeadLetters = async (): Promise<unknown> => this.#deadLetters?.table.flush()
-    const loader = new StreamLoader(table, { plan, log, clock, logger, turns: this.#turns, flushDeadLetters })
+    const loader = new StreamLoader(table, { plan, log, clock, logger, turns: this.#turns })
     this.#loaders.set(stream.name, loader)
     return loader
   }
@@ -172,8 +176,9 @@ class StreamEngine implements Engine {
     const { clock, logger } = this.#deps
     const loader = this.#deadLetters!
     const bytes = deadLetterLines(letters)
-    const next = loader.table.position + BigInt(bytes.length)
-    const stats = await loader.table.load({ bytes, count: letters.length, next, receivedAtMs: clock.nowMs() })
+    const from = loader.table.position
+    const next = from + BigInt(bytes.length)
+    const stats = await loader.table.load({ bytes, count: letters.length, next, receivedAtMs: clock.nowMs() }, from)
     loader.stats.note(clock.nowMs(), clock.nowMs(), stats)
     const { stream, reason } = letters[0]!
     logger.warn({ stream, count: letters.length, reason }, 'events went to dead_letters')

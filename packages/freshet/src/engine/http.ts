@@ -84,7 +84,9 @@ function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlR
   const type = (request.headers['content-type'] ?? 'application/json').split(';')[0]!.trim().toLowerCase()
   const text = body.toString('utf8')
   if (type === 'text/plain' || type === 'application/sql') {
-    const parameters = [...url.searchParams].filter(([name]) => name.startsWith('p.')).map(([name, value]) => [name.slice(2), value])
+    const parameters = [...url.searchParams]
+      .filter(([name]) => name.startsWith('p.'))
+      .map(([name, value]) => [name.slice(2), value])
     return { sql: text, parameters: Object.fromEntries(parameters), format: formatOf(request, url, undefined) }
   }
   if (type !== 'application/json') {
@@ -96,14 +98,22 @@ function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlR
   try {
     parsed = JSON.parse(text)
   } catch (error) {
-    throw new FreshetError('invalid_json', `The body is not JSON: ${(error as Error).message}`, { hint: 'Send {"sql": "SELECT ..."}.' })
+    throw new FreshetError('invalid_json', `The body is not JSON: ${(error as Error).message}`, {
+      hint: 'Send {"sql": "SELECT ..."}.',
+    })
   }
-  const { sql, params = {}, format } = (typeof parsed === 'object' && parsed !== null ? parsed : {}) as Record<string, unknown>
+  const {
+    sql,
+    params = {},
+    format,
+  } = (typeof parsed === 'object' && parsed !== null ? parsed : {}) as Record<string, unknown>
   if (typeof sql !== 'string') {
     throw new FreshetError('invalid_request', 'The body has no "sql" string.', { hint: 'Send {"sql": "SELECT ..."}.' })
   }
   if (typeof params !== 'object' || params === null || Array.isArray(params)) {
-    throw new FreshetError('invalid_request', '"params" must be an object of names and values.', { hint: 'For example {"symbol": "SPY"}.' })
+    throw new FreshetError('invalid_request', '"params" must be an object of names and values.', {
+      hint: 'For example {"symbol": "SPY"}.',
+    })
   }
   return { sql, parameters: params as Record<string, unknown>, format: formatOf(request, url, format) }
 }

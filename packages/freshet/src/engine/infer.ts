@@ -12,6 +12,9 @@ type Structure = string | [Structure] | { [name: string]: Structure }
 export const columnsMax = 1000
 const structFieldsMax = 200
 const nameLengthMax = 255
+const frameNames: ReadonlySet<string> = new Set(['_frame', '_crc'])
+/** What `json_group_structure` says of values that do not go together, and of objects without fields too. */
+const undecided = 'JSON'
 
 export interface Inferred {
   columns: Column[]
@@ -31,7 +34,7 @@ export function inferColumns(known: readonly Column[], structure: string, fixed:
   const spelling = new Map([...known.map(({ name }) => name), ...fixed].map((name) => [name.toLowerCase(), name]))
   const found: Column[] = []
   for (const [name, value] of Object.entries(shape)) {
-    if (fixed.has(name) || name === '_frame' || name === '_crc') continue
+    if (fixed.has(name) || frameNames.has(name)) continue
     const type = typeOf(value)
     const problem = nameProblem(name, spelling)
     if (problem !== undefined) refused.set(name, problem)
@@ -46,6 +49,50 @@ export function inferColumns(known: readonly Column[], structure: string, fixed:
   }
   const columns = mergeColumns(known, found)
   return { columns: sameColumns(columns, known) ? [...known] : columns, refused }
+}
+
+/**
+ * A JSON text that tells empty objects from values that do not go together when it is grouped with the batch: an object with a
+ * field where it matters which of the two there are. Undefined where it matters nowhere.
+ */
+export function emptyObjectProbe(
+  known: readonly Column[],
+  structure: string,
+  fixed: ReadonlySet<string>,
+): string | undefined {
+  const shape = JSON.parse(structure) as Structure
+  if (typeof shape === 'string' || Array.isArray(shape)) return undefined
+  const own = Object.entries(shape).filter(([name]) => !fixed.has(name) && !frameNames.has(name))
+  const probe = probeOf(Object.fromEntries(own), { kind: 'struct', fields: [...known] })
+  return probe === undefined ? undefined : JSON.stringify(probe)
+}
+
+/** The structure of a batch, with `NULL` for empty objects, from those of the batch without and with its probe. */
+export function withoutEmptyObjects(structure: string, probed: string): string {
+  return JSON.stringify(settled(JSON.parse(structure) as Structure, JSON.parse(probed) as Structure))
+}
+
+function probeOf(shape: Structure, known: ColumnType | undefined): unknown {
+  if (shape === undecided) return known === undefined || known.kind === 'struct' ? { _: 0 } : undefined
+  if (typeof shape === 'string') return undefined
+  if (Array.isArray(shape)) {
+    const element = probeOf(shape[0], known?.kind === 'list' ? known.element : undefined)
+    return element === undefined ? undefined : [element]
+  }
+  const types = new Map(known?.kind === 'struct' ? known.fields.map(({ name, type }) => [name, type]) : [])
+  const fields = Object.entries(shape).map(([name, value]) => [name, probeOf(value, types.get(name))] as const)
+  const found = fields.filter(([, value]) => value !== undefined)
+  return found.length === 0 ? undefined : Object.fromEntries(found)
+}
+
+function settled(shape: Structure, probed: Structure): Structure {
+  if (typeof probed === 'string') return shape
+  if (shape === undecided) return Array.isArray(probed) ? shape : 'NULL'
+  if (typeof shape === 'string') return shape
+  if (Array.isArray(shape)) return Array.isArray(probed) ? [settled(shape[0], probed[0])] : shape
+  if (Array.isArray(probed)) return shape
+  const fields = Object.entries(shape).map(([name, value]) => [name, settled(value, probed[name] ?? value)] as const)
+  return Object.fromEntries(fields)
 }
 
 function nameProblem(name: string, spelling: ReadonlyMap<string, string>): string | undefined {

@@ -4,11 +4,12 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Plan } from '../config/plan.ts'
-import type { Log } from '../log/log.ts'
+import type { Chunk, Log, Position } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
+import type { ScannedEvents } from './dedup/scan.ts'
 import { isOutOfMemory } from './duckdb.ts'
 import { StreamStats } from './stream-stats.ts'
 import type { StreamTable } from './stream-table.ts'
@@ -20,12 +21,10 @@ export interface LoaderDeps {
   logger: Logger
   /** Loads of all streams take turns, which bounds the memory they need. */
   turns: Mutex
-  /** Must be committed before a position that lies behind a dead letter is. */
-  flushDeadLetters: () => Promise<unknown>
 }
 
-/** A chunk is large enough to be read in parallel, and small enough that a few fit in memory. */
-const chunkBytesMax = 24 * 1024 * 1024
+/** A chunk is large enough to be read in parallel, and small enough that two and their rows fit in memory. */
+const chunkBytesMax = 48 * 1024 * 1024
 /** A chunk below this size was all there was: the next one may wait a little, so that small events travel together. */
 const chunkBytesSmall = 1024 * 1024
 const paceMs = 20
@@ -33,6 +32,11 @@ const retryMsMin = 200
 const retryMsMax = 15_000
 const flushRetryMs = 1000
 const partition = 0
+
+interface ReadChunk {
+  chunk: Chunk
+  scanned: ScannedEvents | undefined
+}
 
 export class StreamLoader {
   readonly table: StreamTable
@@ -43,6 +47,7 @@ export class StreamLoader {
   #wake: (() => void) | undefined
   #grown = true
   #bytesHot = 0
+  #ahead: { from: Position; ready: Promise<ReadChunk> } | undefined
   #flush: Promise<void> | undefined
   #flushTimer: NodeJS.Timeout | undefined
 
@@ -82,14 +87,14 @@ export class StreamLoader {
       try {
         const bytes = await this.#loadNext()
         retryMs = retryMsMin
-        this.stats.problem = undefined
+        this.stats.loadProblem = undefined
         if (bytes > 0) this.#grown = true
         this.#scheduleFlush()
         await this.#flushIfFull()
         const spareMs = paceMs - (performance.now() - begunMs)
         if (bytes < chunkBytesSmall && spareMs > 1) await pause(spareMs, signal)
       } catch (error) {
-        this.#report(error)
+        this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
         this.#grown = true
         if (isOutOfMemory(error)) this.#startFlush()
         await pause(retryMs, signal)
@@ -100,23 +105,46 @@ export class StreamLoader {
 
   /** Loads one chunk; returns its size in bytes, 0 when there was none. */
   #loadNext(): Promise<number> {
-    const { log, turns, clock } = this.#deps
+    const { turns, clock } = this.#deps
     return turns.run(async () => {
-      const chunk = await log.read(this.table.stream.name, partition, this.table.position, chunkBytesMax)
+      const from = this.table.position
+      const ahead = this.#ahead?.from === from ? this.#ahead.ready : undefined
+      this.#ahead = undefined
+      const { chunk, scanned } = await (ahead ?? this.#read(from))
       if (chunk.bytes.length === 0) return 0
-      const stats = await this.table.load(chunk)
+      if (chunk.bytes.length >= chunkBytesSmall) this.#readAhead(chunk.next)
+      const stats = await this.table.load(chunk, from, scanned)
       this.#bytesHot += chunk.bytes.length
       this.stats.note(clock.nowMs(), chunk.receivedAtMs, stats)
       return chunk.bytes.length
     })
   }
 
+  async #read(from: Position): Promise<ReadChunk> {
+    const chunk = await this.#deps.log.read(this.table.stream.name, partition, from, chunkBytesMax)
+    return { chunk, scanned: this.table.scan(chunk) }
+  }
+
+  /** Reads and scans the next chunk while DuckDB works on this one. */
+  #readAhead(from: Position): void {
+    const ready = this.#read(from)
+    // A failure shows when the chunk is wanted, if it ever is.
+    ready.catch(() => undefined)
+    this.#ahead = { from, ready }
+  }
+
   async #flushIfFull(): Promise<void> {
+    if (this.#fullness >= 1) this.#startFlush()
+    while (this.#fullness >= 2 && !this.#stop.signal.aborted) {
+      this.#startFlush()
+      await this.#flush
+    }
+  }
+
+  /** From 1 on it is time for a flush, from 2 on no more is loaded before one has succeeded. */
+  get #fullness(): number {
     const { plan } = this.#deps
-    const bytesMax = plan.engine.memoryBytes / 2
-    const fullness = Math.max(this.table.hotRows / plan.lake.flushRows, this.#bytesHot / bytesMax)
-    if (fullness >= 1) this.#startFlush()
-    if (fullness >= 2) await this.#flush
+    return Math.max(this.table.hotRows / plan.lake.flushRows, this.#bytesHot / (plan.engine.memoryBytes / 2))
   }
 
   #scheduleFlush(): void {
@@ -136,25 +164,28 @@ export class StreamLoader {
   }
 
   async #flushOnce(): Promise<void> {
-    const { log, clock, flushDeadLetters } = this.#deps
-    this.#bytesHot = 0
+    const { log, clock } = this.#deps
+    const bytes = this.#bytesHot
     try {
-      await flushDeadLetters()
-      if (!(await this.table.flush())) return
+      const committed = await this.table.flush()
+      this.#bytesHot -= bytes
+      this.stats.commitProblem = undefined
+      if (!committed) return
       this.stats.lastCommitMs = clock.nowMs()
       await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
     } catch (error) {
-      this.#report(error)
+      this.stats.commitProblem = this.#reported(error, this.stats.commitProblem)
       await pause(flushRetryMs, this.#stop.signal)
     }
   }
 
-  #report(error: unknown): void {
+  /** The message of `error`, logged unless it is what was reported last. */
+  #reported(error: unknown, last: string | undefined): string {
     const message = messageOf(error)
     const hint = error instanceof FreshetError ? error.hint : undefined
-    if (this.stats.problem !== message)
+    if (last !== message)
       this.#deps.logger.error({ stream: this.table.stream.name, error: message, hint }, 'stream is stuck')
-    this.stats.problem = message
+    return message
   }
 }
 

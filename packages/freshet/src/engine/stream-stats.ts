@@ -15,10 +15,16 @@ export class StreamStats {
   repeats = 0
   deadLetters = 0
   lastCommitMs: number | undefined
-  /** Why loading or committing does not get on, while it does not. */
-  problem: string | undefined
+  /** Why loading does not get on, while it does not. */
+  loadProblem: string | undefined
+  /** Likewise committing. */
+  commitProblem: string | undefined
   readonly #perSecond = new Map<number, number>()
   #samples: { atMs: number; delayMs: number }[] = []
+
+  get problem(): string | undefined {
+    return this.loadProblem ?? this.commitProblem
+  }
 
   /** Notes a chunk that became visible at `nowMs` and whose newest batch arrived at `receivedAtMs`. */
   note(nowMs: number, receivedAtMs: number, stats: { loaded: number; repeats: number; deadLetters: number }): void {

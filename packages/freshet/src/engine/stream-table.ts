@@ -38,17 +38,17 @@ import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
-import { findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
+import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
 import { mergeColumns, readJson, sameColumns, storedSelect } from './columns.ts'
 import { writeDataFiles } from './data-files.ts'
 import type { DeadLetter } from './dead-letters.ts'
 import { IdBook, type IdFile } from './dedup/id-book.ts'
 import { scanEvents, type ScannedEvents, type Scope } from './dedup/scan.ts'
-import { isOutOfMemory, transaction, type Database } from './duckdb.ts'
+import { transaction, type Database } from './duckdb.ts'
 import { HotTail, type HotTable } from './hot-tail.ts'
 import { idSource } from './id-source.ts'
-import { inferColumns } from './infer.ts'
-import { identifier } from './sql-text.ts'
+import { emptyObjectProbe, inferColumns, withoutEmptyObjects } from './infer.ts'
+import { literal } from './sql-text.ts'
 import { createView, visibleColumns } from './stream-view.ts'
 
 export interface StreamTableDeps {
@@ -64,6 +64,8 @@ export interface StreamTableDeps {
   logger: Logger
   /** Takes events that cannot be loaded; resolves once they are hot there. */
   onDeadLetters: (letters: DeadLetter[]) => Promise<void>
+  /** Commits the dead letters so far: a position behind one must not be committed before it. */
+  flushDeadLetters: () => Promise<unknown>
 }
 
 export interface LoadStats {
@@ -84,6 +86,8 @@ interface Frozen {
 
 /** Memory that one stream's id sets may hold beyond those in use. */
 const idBudgetBytes = 256 * 1024 * 1024
+/** What a line may have beside the client's event; as a dead letter's text, the event is at most twice as long. */
+const systemBytesMax = 64 * 1024
 const partition = 0
 
 export class StreamTable {
@@ -120,7 +124,7 @@ export class StreamTable {
     this.#hot = new HotTail(stream.name)
     this.#declared = new Set([...systemColumns, ...(stream.columns ?? [])].map(({ name }) => name))
     this.#columns = [...systemColumns, ...(stream.columns ?? [])]
-    this.#recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax, 2 * 1024 * 1024)
+    this.#recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
     if (stream.id !== null) {
       const scope = idScope(stream)
       const source = idSource({
@@ -168,11 +172,19 @@ export class StreamTable {
     return this.#columns
   }
 
-  /** Takes a chunk of log bytes that starts at `position` into the hot tail; all of it becomes visible at once. */
-  load(chunk: Chunk): Promise<LoadStats> {
+  /** Where the events of a chunk are, and their ids' hashes; undefined for a stream whose ids the gateway gave. */
+  scan(chunk: Chunk): ScannedEvents | undefined {
+    return this.#ids?.scan(chunk.bytes, chunk.count)
+  }
+
+  /**
+   * Takes a chunk of log bytes that was read from `from` into the hot tail; all of it becomes visible at once. A chunk that does
+   * not follow what is loaded, since the position was set back meanwhile, is left alone.
+   */
+  load(chunk: Chunk, from: Position, scanned = this.scan(chunk)): Promise<LoadStats> {
     return this.#writing.run(async () => {
-      const from = this.#position
-      const stats = chunk.count === 0 ? { loaded: 0, repeats: 0, deadLetters: 0 } : await this.#take(chunk, from)
+      if (from !== this.#position) return { loaded: 0, repeats: 0, deadLetters: 0 }
+      const stats = chunk.count === 0 ? { loaded: 0, repeats: 0, deadLetters: 0 } : await this.#take(chunk, from, scanned)
       this.#position = chunk.next
       return stats
     })
@@ -188,6 +200,7 @@ export class StreamTable {
       this.#frozen ??= await this.#freeze()
       if (this.#frozen === undefined) return false
       const frozen = this.#frozen
+      await this.#deps.flushDeadLetters()
       try {
         await this.#commit(frozen)
       } catch (error) {
@@ -201,38 +214,45 @@ export class StreamTable {
     this.#connection.closeSync()
   }
 
-  async #take(chunk: Chunk, from: Position): Promise<LoadStats> {
-    const scanned = this.#ids?.scan(chunk.bytes, chunk.count)
-    const repeats = this.#ids && scanned ? await this.#ids.repeats(chunk.bytes, scanned) : []
-    let pieces = scanned ? withoutEvents(chunk.bytes, scanned, repeats) : [chunk.bytes]
-    let dead: Unreadable[] = []
-    let loaded: number
-    const file = await this.#scratch(pieces)
+  async #take(chunk: Chunk, from: Position, first: ScannedEvents | undefined): Promise<LoadStats> {
+    let scanned = first
+    const file = join(this.#deps.tmpDir, `${this.stream.name}-${++this.#chunks % 1024}.ndjson`)
+    let deadLetters = 0
     try {
-      try {
-        loaded = await this.#insert(file, pieces)
-      } catch (error) {
-        if (isOutOfMemory(error)) throw error
-        const events = scanned ?? scanEvents(chunk.bytes, chunk.count, 'table', 0)
-        dead = await this.#findDead(chunk.bytes, events, repeats)
-        if (dead.length === 0) throw error
-        await this.#deps.onDeadLetters(dead.map((letter) => this.#letter(chunk, events, from, letter)))
-        const dropped = [...repeats, ...dead.map(({ index }) => index)].sort((a, b) => a - b)
-        pieces = withoutEvents(chunk.bytes, events, dropped)
+      for (;;) {
+        const repeats = this.#ids && scanned ? await this.#ids.repeats(chunk.bytes, scanned) : []
+        const pieces = scanned ? withoutEvents(chunk.bytes, scanned, repeats) : [chunk.bytes]
         await writeFile(file, pieces)
-        loaded = await this.#insert(file, pieces)
+        try {
+          const loaded = await this.#insert(file, pieces)
+          this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
+          return { loaded, repeats: repeats.length, deadLetters }
+        } catch (error) {
+          // Without those that cannot be read it is tried again, repeats included: what they repeat may be among the dead.
+          deadLetters += await this.#bury(chunk, from, scanned, repeats, error)
+          scanned = this.scan(chunk)
+        }
       }
     } finally {
-      await rm(file, { force: true })
+      await rm(file, { force: true }).catch(() => undefined)
     }
-    this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
-    return { loaded, repeats: repeats.length, deadLetters: dead.length }
   }
 
-  async #scratch(pieces: readonly Uint8Array[]): Promise<string> {
-    const file = join(this.#deps.tmpDir, `${this.stream.name}-${++this.#chunks % 1024}.ndjson`)
-    await writeFile(file, pieces)
-    return file
+  /** Moves the events that DuckDB cannot read from the chunk to the dead letters; how many. @throws `cause` if there are none */
+  async #bury(
+    chunk: Chunk,
+    from: Position,
+    scanned: ScannedEvents | undefined,
+    repeats: readonly number[],
+    cause: unknown,
+  ): Promise<number> {
+    if (!isAboutData(cause)) throw cause
+    const events = scanned ?? scanEvents(chunk.bytes, chunk.count, 'table', 0)
+    const dead = await this.#findDead(chunk.bytes, events, repeats)
+    if (dead.length === 0) throw cause
+    await this.#deps.onDeadLetters(dead.map((letter) => this.#letter(chunk, events, from, letter)))
+    for (const { index } of dead) blankEvent(chunk.bytes, events, index)
+    return dead.length
   }
 
   /** Inserts the events of a file, after growing the columns where the stream is open. */
@@ -245,19 +265,13 @@ export class StreamTable {
 
   /** From now on rows go to a new hot table with these columns. */
   async #startTable(columns: Column[]): Promise<void> {
-    const before = this.#columns
+    const table = await transaction(this.#connection, async () => {
+      const created = await this.#hot.create(this.#connection, columns)
+      await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, created])
+      return created
+    })
+    this.#hot.add(table)
     this.#columns = columns
-    try {
-      const table = await transaction(this.#connection, async () => {
-        const created = await this.#hot.create(this.#connection, columns)
-        await this.#refreshView([...this.#hot.tables, created])
-        return created
-      })
-      this.#hot.add(table)
-    } catch (error) {
-      this.#columns = before
-      throw error
-    }
   }
 
   /** The columns, grown by what the events in a file hold. @throws when a field of theirs cannot be a column */
@@ -265,15 +279,28 @@ export class StreamTable {
     const structure = await this.#structureOf(file)
     if (structure === undefined) return this.#columns
     const { columns, refused } = inferColumns(this.#columns, structure, this.#declared)
-    for (const [name, reason] of refused) throw new Error(`Field "${name}": ${reason}`)
+    for (const [name, reason] of refused) throw new UnfitField(`Field "${name}": ${reason}`)
+    const hidden = this.#table && hiddenNames(this.#table)
+    const taken = hidden && columns.find(({ name }) => hidden.has(name.toLowerCase()))
+    if (taken)
+      throw new UnfitField(`Field "${taken.name}": the table keeps older values of another column under this name`)
     return sameColumns(columns, this.#columns) ? this.#columns : columns
   }
 
+  /** What `json_group_structure` says of a file's lines, with no type for empty objects; undefined for no lines. */
   async #structureOf(file: string): Promise<string | undefined> {
     const source = readJson(file, [{ name: 'json', type: { kind: 'json' } }], this.#recordBytesMax)
-    const result = await this.#connection.runAndReadAll(
-      `SELECT json_group_structure(json) FROM ${source.replace(/\)$/, ', records = false)')}`,
-    )
+    const lines = `SELECT json FROM ${source.replace(/\)$/, ', records = false)')}`
+    const structure = await this.#grouped(lines)
+    if (structure === undefined) return undefined
+    const probe = emptyObjectProbe(this.#columns, structure, this.#declared)
+    if (probe === undefined) return structure
+    const probed = await this.#grouped(`${lines} UNION ALL SELECT CAST(${literal(probe)} AS JSON)`)
+    return withoutEmptyObjects(structure, probed!)
+  }
+
+  async #grouped(lines: string): Promise<string | undefined> {
+    const result = await this.#connection.runAndReadAll(`SELECT json_group_structure(json) FROM (${lines})`)
     return (result.getRows()[0]?.[0] as string | null) ?? undefined
   }
 
@@ -292,7 +319,7 @@ export class StreamTable {
         )
         return undefined
       } catch (error) {
-        if (isOutOfMemory(error)) throw error
+        if (!isAboutData(error)) throw error
         return reasonOf(error)
       }
     }
@@ -326,14 +353,16 @@ export class StreamTable {
     const { catalog, store, clock, random, logger, database, tmpDir } = this.#deps
     this.#table ??= await catalog.create(this.stream.name, this.#newMetadata(frozen.columns))
     const table = this.#table
-    const evolution = evolveTable(table.metadata, frozen.columns)
+    // Another writer may have widened the table meanwhile: its types must never become narrower again.
+    const columns = mergeColumns(frozen.columns, knownColumns(table))
+    const evolution = evolveTable(table.metadata, columns)
     const schema = evolution?.schema ?? currentSchema(table.metadata)
     const hot = frozen.tables.filter(({ rows }) => rows > 0)
     const written =
       hot.length === 0
         ? []
         : await database.with((connection) =>
-            writeDataFiles(connection, { store, random, tmpDir }, { table, schema, columns: frozen.columns, hot }),
+            writeDataFiles(connection, { store, random, tmpDir }, { table, schema, columns, hot }),
           )
     const deps: CommitDeps = { catalog, store, clock, random, logger }
     try {
@@ -356,24 +385,33 @@ export class StreamTable {
   async #adopt(frozen: Frozen, table: LoadedTable): Promise<void> {
     const scan = await planScan(this.#deps.store, table, this.#scan && { previous: this.#scan })
     await this.#writing.run(async () => {
-      this.#table = table
-      this.#scan = scan
+      const gone = new Set(frozen.tables)
+      const columns = mergeColumns(this.#columns, knownColumns(table))
       await transaction(this.#connection, async () => {
-        const gone = new Set(frozen.tables)
-        await this.#refreshView(this.#hot.tables.filter((hot) => !gone.has(hot)))
+        const kept = this.#hot.tables.filter((hot) => !gone.has(hot))
+        await this.#showView(table, scan, columns, kept)
         await this.#hot.drop(this.#connection, frozen.tables)
       })
+      this.#table = table
+      this.#scan = scan
+      this.#columns = columns
       this.#hot.forget(frozen.tables)
-      if (frozen.idNumber !== undefined) {
-        const scope = idScope(this.stream)
-        this.#ids?.committed(
-          frozen.idNumber,
-          scan.added.map((file) => idFile(file, scope)),
-        )
-      }
+      this.#noteFiles(frozen, scan)
       this.#committed = frozen.to
       this.#frozen = undefined
     })
+  }
+
+  #noteFiles({ idNumber }: Frozen, { added, removed }: ScanPlan): void {
+    const scope = idScope(this.stream)
+    // Where another writer has replaced files, ids are looked up anew.
+    if (removed.length > 0) this.#ids?.clear()
+    else if (idNumber !== undefined) {
+      this.#ids?.committed(
+        idNumber,
+        added.map((file) => idFile(file, scope)),
+      )
+    }
   }
 
   /** After a failed commit: finds out from the table what became of it. Throws `error` unless it was made. */
@@ -383,44 +421,36 @@ export class StreamTable {
     const table = await catalog.load(this.stream.name)
     const reached = table ? (tablePositions(table.metadata).get(partition) ?? 0n) : 0n
     if (table && reached === frozen.to && frozen.to !== frozen.from) return this.#adopt(frozen, table)
-    if (reached !== frozen.from) await this.#reset()
+    if (reached !== frozen.from) await this.#reload()
     else this.#table = table
     throw error
   }
 
-  /** Drops what is hot and goes on from where the table is. */
-  async #reset(): Promise<void> {
-    await this.#writing.run(async () => {
-      const tables = [...this.#hot.tables]
-      this.#scan = undefined
-      this.#ids?.clear()
-      await transaction(this.#connection, async () => {
-        await this.#hot.drop(this.#connection, tables)
-        await this.#connection.run(`DROP VIEW IF EXISTS main.${identifier(this.stream.name)}`)
-      })
-      this.#hot.forget(tables)
-      this.#frozen = undefined
-      this.#uncommittedSinceMs = undefined
-    })
-    await this.#reload()
-  }
-
-  /** Takes over what the table holds. */
+  /** Takes over what the table holds, in place of all there was. */
   async #reload(): Promise<void> {
     const { catalog } = this.#deps
     const found = await catalog.load(this.stream.name)
     const table = found && (await this.#repartition(found))
     const scan = table && (await planScan(this.#deps.store, table))
     await this.#writing.run(async () => {
+      const stale = [...this.#hot.tables]
+      const columns = table ? mergeColumns(knownColumns(table), this.#columns) : this.#columns
+      const created = await transaction(this.#connection, async () => {
+        const first = await this.#hot.create(this.#connection, columns)
+        await this.#showView(table, scan, columns, [first])
+        await this.#hot.drop(this.#connection, stale)
+        return first
+      })
+      this.#hot.forget(stale)
+      this.#hot.add(created)
       this.#table = table
       this.#scan = scan
-      if (table) {
-        const known = visibleColumns(currentSchema(table.metadata), formerFields(table.metadata))
-        this.#columns = mergeColumns(known, this.#columns)
-        this.#committed = tablePositions(table.metadata).get(partition) ?? 0n
-        this.#position = this.#committed
-      }
-      await this.#startTable(this.#columns)
+      this.#columns = columns
+      this.#ids?.clear()
+      this.#frozen = undefined
+      this.#uncommittedSinceMs = undefined
+      this.#committed = (table && tablePositions(table.metadata).get(partition)) ?? 0n
+      this.#position = this.#committed
     })
   }
 
@@ -430,20 +460,50 @@ export class StreamTable {
     return metadata === table.metadata ? table : this.#deps.catalog.commit(table, metadata)
   }
 
-  async #refreshView(hot: readonly HotTable[] = this.#hot.tables): Promise<void> {
+  /** Makes the view show these files and hot tables. What it shows is ours to remember once the transaction has committed. */
+  async #showView(
+    table: LoadedTable | undefined,
+    scan: ScanPlan | undefined,
+    columns: readonly Column[],
+    hot: readonly HotTable[],
+  ): Promise<void> {
     const { lakeDir } = this.#deps
-    const committed = this.#table && {
-      schema: currentSchema(this.#table.metadata),
-      formerFields: formerFields(this.#table.metadata),
-      paths: this.files.map(({ key }) => join(lakeDir, key)),
+    const committed = table && {
+      schema: currentSchema(table.metadata),
+      formerFields: formerFields(table.metadata),
+      paths: (scan?.files ?? []).map(({ key }) => join(lakeDir, key)),
     }
-    await this.#connection.run(createView(this.stream.name, this.#columns, committed, hot))
+    await this.#connection.run(createView(this.stream.name, columns, committed, hot))
   }
 
   #newMetadata(columns: readonly Column[]): ReturnType<typeof newTableMetadata> {
     const { clock, random } = this.#deps
     return newTableMetadata({ columns, partition: this.stream.partition, clock, random })
   }
+}
+
+/** A field that cannot be a column. */
+class UnfitField extends Error {}
+
+/** Whether an error blames the rows, so that others could be loaded; not so for one that blames memory, disk or ourselves. */
+function isAboutData(error: unknown): boolean {
+  return (
+    error instanceof UnfitField ||
+    (error instanceof Error &&
+      /^(Invalid Input|Conversion|Out of Range|Binder|Catalog|Parser) Error/.test(error.message))
+  )
+}
+
+/** The table's columns as readers see them. */
+function knownColumns({ metadata }: LoadedTable): Column[] {
+  return visibleColumns(currentSchema(metadata), formerFields(metadata))
+}
+
+/** Names, in lower case, of the fields that other columns continue. */
+function hiddenNames({ metadata }: LoadedTable): Set<string> {
+  const former = new Set([...formerFields(metadata).values()].flat())
+  const { fields } = currentSchema(metadata)
+  return new Set(fields.filter(({ id }) => former.has(id)).map(({ name }) => name.toLowerCase()))
 }
 
 /** Where a repeat of an event must be: in the partition of its event time, if the client says that time; else anywhere. */
@@ -458,9 +518,10 @@ function idFile({ key, partition: time, partitionValue }: ScanFile, scope: Scope
 
 function reasonOf(error: unknown): string {
   return messageOf(error)
-    .replace(/^[A-Za-z ]+Error: /, '')
+    .replace(/^[A-Za-z ]+Error: (JSON transform error)?/, '')
     .replace(/ in file "[^"]*", in line \d+:?/, '')
     .replace(/ Try setting 'auto_detect'[\s\S]*$/, '')
     .split('\n')[0]!
+    .trim()
     .slice(0, 500)
 }

@@ -146,7 +146,8 @@ export class SystemTables {
     return table.files.map((file) => ({
       stream: table.stream.name,
       path: join(this.#options.lakeDir, file.key),
-      partition: file.partition && file.partitionValue !== null ? partitionText(file.partition.unit, file.partitionValue) : null,
+      partition:
+        file.partition && file.partitionValue !== null ? partitionText(file.partition.unit, file.partitionValue) : null,
       rows: file.recordCount,
       bytes: file.bytes,
       min_event_time: isoOf(file.eventTime.lower),

@@ -1,7 +1,7 @@
 /** Turns the text of a body into the lines to append, and a list of what was rejected. */
 import type { Plan } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
-import { brokenTextFault, faultOf, hasSurrogateEscape } from './check-event.ts'
+import { brokenTextFault, hasSurrogateEscape } from './check-event.ts'
 import type { BodyText } from './decode.ts'
 import { brokenJson, openEvents, type BodyForm, type EventSource } from './events.ts'
 import { extentOf, findJsonFault, placeOf, skipSpace } from './json-text.ts'
@@ -82,7 +82,7 @@ class BatchReader {
   }
 
   #accept(raw: string, index: number): EventFault | undefined {
-    const { door, columns, limits, body } = this.#input
+    const { door, columns, body } = this.#input
     const sizeFault = this.#sizeFault(raw)
     if (sizeFault !== undefined) return sizeFault
     let event: Record<string, unknown>
@@ -94,10 +94,7 @@ class BatchReader {
     if (typeof event !== 'object' || event === null || Array.isArray(event)) {
       return { code: 'invalid_event', path: '', reason: 'an event must be a JSON object' }
     }
-    const fault =
-      faultOf(event, limits.nestingMax) ??
-      (this.#surrogates ? brokenTextFault(event) : undefined) ??
-      door.validate(event)
+    const fault = (this.#surrogates ? brokenTextFault(event) : undefined) ?? door.validate(event)
     if (fault !== undefined) return fault
     const head = door.columns.head(event, raw, index, columns)
     if (typeof head !== 'string') return head

@@ -70,8 +70,25 @@ function twoDigits(text: string, at: number): number {
 
 const malformed = 'is not an ISO 8601 date and time such as 2026-11-20T20:29:00.123Z'
 
+/** True for text that `isoToUtc` gives back as it is: what nearly all times are. */
+export function isCanonicalTime(text: string): boolean {
+  return isoToUtc(text) === text
+}
+
+let lastText = ''
+let lastRead: string | Refusal = new Refusal('is empty')
+
 /** RFC 3339 text (seconds optional, as in zod's `iso.datetime`) to the stored text. */
 export function isoToUtc(text: string): string | Refusal {
+  // A time is read up to three times in a row: by the schema's format, by its pattern, and to be stored.
+  if (text !== lastText) {
+    lastRead = readIso(text)
+    lastText = text
+  }
+  return lastRead
+}
+
+function readIso(text: string): string | Refusal {
   const length = text.length
   if (length < 17 || length > 64)
     return new Refusal(length === 10 ? 'is a date without a time of day and offset' : malformed)

@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8'
+import { isCanonicalTime } from './event-time.ts'
 
 /**
  * Regular expressions of schemas, run on what clients send. V8 backtracks, so a pattern such as `^(a+)+$` can take hours on a
@@ -11,13 +12,21 @@ export function compilePattern(pattern: string, flags: string): { test(text: str
   if (!flags.includes('u') || unicodeOnly.test(pattern)) return unicode
   const plain = withoutUnicode(pattern, flags)
   if (plain === undefined) return unicode
+  const matches = (text: string): boolean => (surrogate.test(text) ? unicode : plain).test(text)
   return {
-    test: (text) => (surrogate.test(text) ? unicode : plain).test(text),
+    test: dateTimePattern.test(pattern) ? (text) => isCanonicalTime(text) || matches(text) : matches,
     toString: () => unicode.toString(),
   }
 }
 
 compilePattern.code = 'new RegExp'
+
+/**
+ * The patterns that zod's `iso.datetime` puts into JSON Schema, unless it is limited in precision: they match every stored time,
+ * which is several times faster to recognise without them.
+ */
+const dateTimePattern =
+  /^\^\(\?:\(\?:[^T]*-02-29\|[^T]*\)\)T\(\?:\(\?:\[01\]\\d\|2\[0-3\]\):\[0-5\]\\d:\[0-5\]\\d\(\?:\\\.\\d\+\)\?\(\?:Z[|)].*\)\$$/
 
 const surrogate = /[\ud800-\udfff]/
 const unicodeOnly = /\\[pP]\{|\\u\{|[\ud800-\udfff]/

@@ -22,15 +22,17 @@ export interface StreamEntry {
 export class StreamDoors {
   readonly #doors = new Map<string, StreamDoor>()
   readonly #createsStreams: boolean
+  readonly #nestingMax: number
   readonly #others = new Set<string>()
 
   /**
    * @param existing streams that have a log already, declared or not
    * @throws FreshetError `config_invalid` when a schema cannot be compiled
    */
-  constructor(plan: Pick<Plan, 'streams' | 'mode'>, existing: readonly string[] = []) {
+  constructor(plan: Pick<Plan, 'streams' | 'mode' | 'limits'>, existing: readonly string[] = []) {
     this.#createsStreams = plan.mode === 'dev'
-    for (const stream of Object.values(plan.streams)) this.#doors.set(stream.name, openDoor(stream, true))
+    this.#nestingMax = plan.limits.nestingMax
+    for (const stream of Object.values(plan.streams)) this.#doors.set(stream.name, this.#open(stream, true))
     for (const name of existing) if (!this.#doors.has(name)) this.#others.add(name)
   }
 
@@ -52,7 +54,7 @@ export class StreamDoors {
         hint: 'Choose another name for the stream.',
       })
     }
-    if (this.#createsStreams) return openDoor(undeclaredStream(name), false)
+    if (this.#createsStreams) return this.#open(undeclaredStream(name), false)
     throw this.#unknown(name)
   }
 
@@ -85,8 +87,9 @@ export class StreamDoors {
       extra: { streams: names },
     })
   }
-}
 
-function openDoor(plan: StreamPlan, declared: boolean): StreamDoor {
-  return { name: plan.name, plan, declared, validate: compileValidator(plan), columns: new SystemColumns(plan) }
+  #open(plan: StreamPlan, declared: boolean): StreamDoor {
+    const validate = compileValidator(plan, this.#nestingMax)
+    return { name: plan.name, plan, declared, validate, columns: new SystemColumns(plan) }
+  }
 }

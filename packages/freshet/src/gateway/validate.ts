@@ -1,42 +1,30 @@
-/** One compiled validator a stream; nothing is coerced, filled in or removed. */
+/** One compiled validator a stream, for every check of its events; nothing is coerced, filled in or removed. */
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js'
 import { fullFormats } from 'ajv-formats/dist/formats.js'
 import type { StreamPlan } from '../config/plan.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
-import { isoToUtc } from './event-time.ts'
+import { faultOf } from './check-event.ts'
+import { isCanonicalTime } from './event-time.ts'
 import { nearest } from './nearest.ts'
 import { compilePattern } from './pattern.ts'
 import { pointer, type EventFault } from './refusal.ts'
+import { boundsValues, closedFields } from './schema-shape.ts'
 
 export type Validator = (event: Record<string, unknown>) => EventFault | undefined
 
 /** Formats that are a plain function or a short linear match. */
-const freeFormats = [
-  'date',
-  'time',
-  'date-time',
-  'duration',
-  'ipv4',
-  'uuid',
-  'json-pointer',
-  'int32',
-  'int64',
-  'byte',
-] as const
+const freeFormats = ['date', 'time', 'duration', 'ipv4', 'uuid', 'json-pointer', 'int32', 'int64', 'byte'] as const
 /** Formats whose regular expressions can take quadratic time: longer text than this does not have the format. */
 const boundedFormats = ['email', 'hostname', 'ipv6', 'uri', 'uri-reference'] as const
 const boundedFormatLength = 2048
 
 const isDateTime = (fullFormats['date-time'] as { validate: (text: string) => boolean }).validate
 
-/** Answers for nearly all valid texts, at a tenth of the cost of the full check. */
-function isCommonDateTime(text: string): boolean {
-  return text.length >= 20 && text.charCodeAt(10) === 84 && typeof isoToUtc(text) === 'string'
-}
-
 function createAjv(): Ajv2020 {
   const ajv = new Ajv2020({
     strict: false,
+    // JSON can write numbers that overflow to infinity.
+    strictNumbers: true,
     allErrors: false,
     coerceTypes: false,
     useDefaults: false,
@@ -45,7 +33,7 @@ function createAjv(): Ajv2020 {
     code: { regExp: compilePattern },
   })
   for (const name of freeFormats) ajv.addFormat(name, fullFormats[name])
-  ajv.addFormat('date-time', (text: string) => isCommonDateTime(text) || isDateTime(text))
+  ajv.addFormat('date-time', (text: string) => isCanonicalTime(text) || isDateTime(text))
   for (const name of boundedFormats) {
     const format = fullFormats[name] as RegExp | ((text: string) => boolean)
     ajv.addFormat(name, (text: string) => {
@@ -56,19 +44,53 @@ function createAjv(): Ajv2020 {
   return ajv
 }
 
-const acceptAll: Validator = () => undefined
+/**
+ * Everything an event of one stream must be, besides having an id and a time.
+ *
+ * Most events of a stream have the same fields in the same order as the one before. When the schema itself bounds their values,
+ * such an event goes straight to the compiled schema, whose own check for unknown fields (a comparison of every name with every
+ * other) is done here as well.
+ * @param nestingMax levels of objects and arrays; a flat event has one
+ * @throws FreshetError `config_invalid` when the schema cannot be compiled
+ */
+export function compileValidator(plan: Pick<StreamPlan, 'name' | 'schema'>, nestingMax: number): Validator {
+  const { schema } = plan
+  if (schema === null) return (event) => faultOf(event, nestingMax)
+  const names = Object.keys((schema['properties'] as object | undefined) ?? {})
+  const closed = closedFields(schema)
+  const { additionalProperties: _, ...open } = schema
+  const validate = compileSchema(plan.name, closed === undefined ? schema : open)
+  const isBounded = closed !== undefined && boundsValues(schema, nestingMax)
+  let usualNames: readonly string[] = []
+  return (event) => {
+    if (!isBounded || !hasNames(event, usualNames)) {
+      const fault = faultOf(event, nestingMax) ?? (closed && unknownField(event, closed))
+      if (fault !== undefined) return fault
+      usualNames = Object.keys(event)
+    }
+    return validate(event) === true ? undefined : describe(validate.errors?.[0], names)
+  }
+}
 
-/** @throws FreshetError `config_invalid` when the schema cannot be compiled */
-export function compileValidator(plan: Pick<StreamPlan, 'name' | 'schema'>): Validator {
-  if (plan.schema === null) return acceptAll
-  const fields = Object.keys((plan.schema['properties'] as object | undefined) ?? {})
+function hasNames(event: Record<string, unknown>, names: readonly string[]): boolean {
+  let count = 0
+  for (const name in event) if (name !== names[count++]) return false
+  return count === names.length
+}
+
+function unknownField(event: Record<string, unknown>, fields: ReadonlySet<string>): EventFault | undefined {
+  for (const name in event) if (!fields.has(name)) return unknownFieldFault('', name, fields)
+  return undefined
+}
+
+function compileSchema(stream: string, schema: Record<string, unknown>): ReturnType<Ajv2020['compile']> {
   let validate: ReturnType<Ajv2020['compile']>
   try {
-    validate = createAjv().compile(plan.schema)
+    validate = createAjv().compile(schema)
   } catch (error) {
     throw new FreshetError(
       'config_invalid',
-      `The schema of stream "${plan.name}" cannot be compiled: ${messageOf(error)}`,
+      `The schema of stream "${stream}" cannot be compiled: ${messageOf(error)}`,
       {
         hint: 'It must be JSON Schema, draft 2020-12.',
         cause: error,
@@ -78,10 +100,10 @@ export function compileValidator(plan: Pick<StreamPlan, 'name' | 'schema'>): Val
   if ('$async' in validate) {
     throw new FreshetError(
       'config_invalid',
-      `The schema of stream "${plan.name}" is asynchronous ($async), which is not supported.`,
+      `The schema of stream "${stream}" is asynchronous ($async), which is not supported.`,
     )
   }
-  return (event) => (validate(event) === true ? undefined : describe(validate.errors?.[0], fields))
+  return validate
 }
 
 function describe(error: ErrorObject | undefined, fields: readonly string[]): EventFault {
@@ -90,15 +112,16 @@ function describe(error: ErrorObject | undefined, fields: readonly string[]): Ev
   const violation = (path: string, reason: string): EventFault => ({ code: 'schema_violation', path, reason })
   if (keyword === 'required') return violation(pointer(instancePath, String(params['missingProperty'])), 'is required')
   const unknown = params['additionalProperty'] ?? params['unevaluatedProperty']
-  if (typeof unknown === 'string') {
-    const near = instancePath === '' ? nearest(unknown, fields) : undefined
-    const reason =
-      near === undefined ? 'is not a field of the schema' : `is not a field of the schema; the nearest is "${near}"`
-    return violation(pointer(instancePath, unknown), reason)
-  }
+  if (typeof unknown === 'string') return unknownFieldFault(instancePath, unknown, fields)
   if (keyword === 'enum') return violation(instancePath, `must be one of ${preview(params['allowedValues'])}`)
   if (keyword === 'const') return violation(instancePath, `must be ${preview(params['allowedValue'])}`)
   return violation(instancePath, message)
+}
+
+function unknownFieldFault(path: string, name: string, fields: Iterable<string>): EventFault {
+  const near = path === '' ? nearest(name, fields) : undefined
+  const hint = near === undefined ? '' : `; the nearest is "${near}"`
+  return { code: 'schema_violation', path: pointer(path, name), reason: `is not a field of the schema${hint}` }
 }
 
 function preview(value: unknown): string {

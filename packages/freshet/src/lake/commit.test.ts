@@ -247,7 +247,7 @@ describe('appending to a table', () => {
   })
 
   test("small manifests are merged, so a snapshot's list does not grow with history", async () => {
-    const deps = { ...lake, merge: { smallManifestsMax: 10, targetBytes: 8 * 1024 * 1024 } }
+    const deps = { ...lake, merge: { smallManifestsMax: 10, targetBytes: 8 * 1024 * 1024, filesMax: 2000 } }
     let now = table
     for (let index = 0; index < 45; index++) {
       now = (await append(deps, now, `f${index}`, index + 1)).table
@@ -265,7 +265,7 @@ describe('appending to a table', () => {
   })
 
   test('merged manifests stay below the target size', async () => {
-    const deps = { ...lake, merge: { smallManifestsMax: 4, targetBytes: 12_000 } }
+    const deps = { ...lake, merge: { smallManifestsMax: 4, targetBytes: 12_000, filesMax: 2000 } }
     let now = table
     for (let index = 0; index < 40; index++) now = (await append(deps, now, `f${index}`, index + 1)).table
     const list = await readManifestList(lake.store, keyOf(now, currentSnapshot(now.metadata)!['manifest-list']))
@@ -274,8 +274,26 @@ describe('appending to a table', () => {
     expect((await planScan(lake.store, now)).files).toHaveLength(40)
   })
 
+  test('a merge reads and writes a bounded number of files again', async () => {
+    const deps = { ...lake, merge: { smallManifestsMax: 4, targetBytes: 8 * 1024 * 1024, filesMax: 10 } }
+    let now = table
+    for (let index = 0; index < 60; index++) {
+      const reads = lake.store.reads.length
+      now = (await append(deps, now, `f${index}`, index + 1)).table
+      expect(lake.store.reads.slice(reads).filter((key) => key.endsWith('-m0.avro')).length).toBeLessThanOrEqual(10)
+    }
+    const list = await readManifestList(lake.store, keyOf(now, currentSnapshot(now.metadata)!['manifest-list']))
+    expect(list.every((manifest) => manifest.addedFiles + manifest.existingFiles <= 10)).toBe(true)
+    expect(list.length).toBeLessThan(20)
+    expect(await filesOf()).toHaveLength(60)
+  })
+
   test('only the newest snapshots stay in the metadata, files of older ones go, rows stay', async () => {
-    const deps = { ...lake, snapshotsMax: 5, merge: { smallManifestsMax: 3, targetBytes: 8 * 1024 * 1024 } }
+    const deps = {
+      ...lake,
+      snapshotsMax: 5,
+      merge: { smallManifestsMax: 3, targetBytes: 8 * 1024 * 1024, filesMax: 2000 },
+    }
     let now = table
     for (let index = 0; index < 30; index++) now = (await append(deps, now, `f${index}`, index + 1)).table
     expect(now.metadata.snapshots).toHaveLength(5)
@@ -296,7 +314,7 @@ describe('appending to a table', () => {
   })
 
   test('a commit to a table of many files reads and writes as much as one to a table of few', async () => {
-    const deps = { ...lake, merge: { smallManifestsMax: 1000, targetBytes: 8 * 1024 * 1024 } }
+    const deps = { ...lake, merge: { smallManifestsMax: 1000, targetBytes: 8 * 1024 * 1024, filesMax: 2000 } }
     const many = Array.from({ length: 2000 }, (_, index) => dataFile(table, `bulk-${index}`))
     const big = await appendFiles(deps, { table, dataFiles: many, from: at(0), to: at(1) })
     const before = lake.store.reads.length

@@ -17,16 +17,18 @@ import { keyOf, pathOf } from './table-paths.ts'
 
 /**
  * Keeps a snapshot's number of manifests bounded, as Iceberg's merge append does: once there are many small ones, they are
- * merged up to a target size. So a commit writes one small manifest, and its manifest list does not grow with history.
+ * merged up to a target size, one group a commit. So a commit writes one small manifest, and its manifest list does not grow with history.
  */
 export interface MergePolicy {
-  /** Small manifests of one partition spec that are left alone; with more, all of them are merged. */
+  /** Small manifests of one partition spec that are left alone; with more, they are merged. */
   smallManifestsMax: number
-  /** Size that merged manifests stay below, bytes. One of less than half of it is small. */
+  /** Size that merged manifests stay below, bytes. One of less than half of it, and of half the files, is small. */
   targetBytes: number
+  /** Files in a merged manifest: what one commit may have to read and write again. */
+  filesMax: number
 }
 
-export const defaultMergePolicy: MergePolicy = { smallManifestsMax: 100, targetBytes: 8 * 1024 * 1024 }
+export const defaultMergePolicy: MergePolicy = { smallManifestsMax: 100, targetBytes: 8 * 1024 * 1024, filesMax: 2000 }
 
 /** What the manifests that one commit writes have in common. */
 export interface ManifestWriter {
@@ -114,16 +116,11 @@ export async function mergeManifests(
   const merged = new Map<ManifestFile, ManifestFile | undefined>()
   for (const spec of metadata['partition-specs']) {
     if (!isMergeable(spec) || !canWriteManifest(spec, currentSchema(metadata))) continue
-    const small = manifests.filter(
-      (manifest) =>
-        manifest.specId === spec['spec-id'] && manifest.content === 0 && manifest.bytes * 2 < policy.targetBytes,
-    )
+    const small = manifests.filter((manifest) => manifest.specId === spec['spec-id'] && isSmall(manifest, policy))
     if (small.length <= policy.smallManifestsMax) continue
-    for (const group of pack(small, policy.targetBytes)) {
-      if (group.length < 2) continue
-      const manifest = await mergeGroup(writer, spec, group, sequenceNumber)
-      group.forEach((member, index) => merged.set(member, index === 0 ? manifest : undefined))
-    }
+    const group = pack(small, policy).reduce((largest, each) => (each.length > largest.length ? each : largest))
+    const manifest = await mergeGroup(writer, spec, group, sequenceNumber)
+    group.forEach((member, index) => merged.set(member, index === 0 ? manifest : undefined))
   }
   return manifests.flatMap((manifest) => (merged.has(manifest) ? (merged.get(manifest) ?? []) : manifest))
 }
@@ -133,14 +130,26 @@ function isMergeable(spec: PartitionSpec): boolean {
   return spec.fields.every((field) => /^(hour|day|month|year|bucket\[\d+\])$/.test(field.transform))
 }
 
-function pack(manifests: readonly ManifestFile[], targetBytes: number): ManifestFile[][] {
+function filesOf(manifest: ManifestFile): number {
+  return manifest.addedFiles + manifest.existingFiles
+}
+
+/** Two small ones always fit together. */
+function isSmall(manifest: ManifestFile, policy: MergePolicy): boolean {
+  return manifest.content === 0 && manifest.bytes * 2 < policy.targetBytes && filesOf(manifest) * 2 < policy.filesMax
+}
+
+function pack(manifests: readonly ManifestFile[], policy: MergePolicy): ManifestFile[][] {
   const groups: ManifestFile[][] = []
   let bytes = Number.POSITIVE_INFINITY
+  let files = 0
   for (const manifest of manifests) {
     bytes += manifest.bytes
-    if (bytes > targetBytes) {
+    files += filesOf(manifest)
+    if (bytes > policy.targetBytes || files > policy.filesMax) {
       groups.push([])
       bytes = manifest.bytes
+      files = filesOf(manifest)
     }
     groups.at(-1)!.push(manifest)
   }

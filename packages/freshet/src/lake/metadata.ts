@@ -46,7 +46,7 @@ export interface Snapshot {
   'schema-id'?: number
 }
 
-export interface SnapshotRef {
+interface SnapshotRef {
   'snapshot-id': bigint
   type: 'branch' | 'tag'
   [option: string]: unknown

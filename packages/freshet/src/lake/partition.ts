@@ -7,7 +7,7 @@ import type { StructType } from './schema.ts'
  */
 export type PartitionUnit = StreamPlan['partition']['unit']
 
-export interface PartitionField {
+interface PartitionField {
   'source-id': number
   'field-id': number
   name: string

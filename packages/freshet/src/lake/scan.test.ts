@@ -68,7 +68,7 @@ describe('scan planning', () => {
   })
 
   test('files that a merge moved to another manifest neither come nor go', async () => {
-    const deps = { ...lake, merge: { smallManifestsMax: 2, targetBytes: 1_000_000 } }
+    const deps = { ...lake, merge: { smallManifestsMax: 2, targetBytes: 1_000_000, filesMax: 2000 } }
     table = (await append(deps, table, 'a', 1)).table
     table = (await append(deps, table, 'b', 2)).table
     const first = await planScan(lake.store, table)

@@ -15,14 +15,14 @@ export interface StructType {
   fields: NestedField[]
 }
 
-export interface ListType {
+interface ListType {
   type: 'list'
   'element-id': number
   element: IcebergType
   'element-required': boolean
 }
 
-export interface MapType {
+interface MapType {
   type: 'map'
   'key-id': number
   key: IcebergType
@@ -175,14 +175,14 @@ export interface Evolution {
 export type EvolutionBase = Evolution
 
 /**
- * Adds columns and nested fields that are new, with fresh ids; all others keep theirs. A field whose type changed to one that
- * Iceberg cannot promote to stays, renamed to `<name>_v<N>`, and a new field takes its name. Fields that `columns` does not
- * mention stay as they are.
+ * Adds columns and nested fields that are new, with fresh ids; all others keep theirs. A column whose type changed, at any depth,
+ * to one that Iceberg cannot promote to stays, renamed to `<name>_v<N>`, and a new column takes its name. Fields that `columns`
+ * does not mention stay as they are.
  * @returns undefined when nothing changes. The schema has the id after the base's; renumber it if that one is taken.
  */
 export function evolveSchema(base: EvolutionBase, columns: readonly Column[]): Evolution | undefined {
   const evolver = new Evolver(base)
-  const fields = evolver.mergeFields(base.schema.fields, columns, true)
+  const fields = evolver.mergeTop(base.schema.fields, columns)
   if (fields === base.schema.fields) return undefined
   return {
     schema: { ...base.schema, 'schema-id': base.schema['schema-id'] + 1, fields },
@@ -201,35 +201,55 @@ class Evolver {
   }
 
   /** The same array when nothing changed, so that callers can tell. */
-  mergeFields(current: NestedField[], columns: readonly Column[], topLevel: boolean): NestedField[] {
+  mergeTop(current: NestedField[], columns: readonly Column[]): NestedField[] {
     const fields = [...current]
     let changed = false
     for (const column of columns) {
-      const index = fields.findIndex((field) => field.name === column.name)
-      const field = fields[index]
-      if (field === undefined) {
-        fields.push(newField(column, this.ids, topLevel))
-        changed = true
-        continue
-      }
-      const type =
-        docOf(column.type) === field.doc || !isTextual(field.type)
-          ? this.#mergeType(field.type, column.type)
-          : undefined
-      if (type === field.type) continue
-      changed = true
-      if (type !== undefined) {
-        fields[index] = { ...field, type }
-        continue
-      }
-      const taken = [...fields.map((other) => other.name), ...columns.map((other) => other.name)]
-      fields[index] = { ...field, name: freeName(field.name, taken), required: false }
-      const successor = newField(column, this.ids, topLevel)
-      fields.push({ ...successor, required: false })
-      this.formerFields.set(successor.id, [field.id, ...(this.formerFields.get(field.id) ?? [])])
-      this.formerFields.delete(field.id)
+      const merged = this.#mergeField(fields, column, true)
+      if (merged !== 'same') changed = true
+      if (merged === 'conflict') this.#succeed(fields, column, columns)
     }
     return changed ? fields : current
+  }
+
+  /** The same array when nothing changed; undefined when a field's type cannot become the wanted one. */
+  #mergeNested(current: NestedField[], columns: readonly Column[]): NestedField[] | undefined {
+    const fields = [...current]
+    let changed = false
+    for (const column of columns) {
+      const merged = this.#mergeField(fields, column, false)
+      if (merged === 'conflict') return undefined
+      if (merged === 'changed') changed = true
+    }
+    return changed ? fields : current
+  }
+
+  /** Adds the field to `fields`, or gives it the wanted type there, if it can have it. */
+  #mergeField(fields: NestedField[], column: Column, topLevel: boolean): 'same' | 'changed' | 'conflict' {
+    const index = fields.findIndex((field) => field.name === column.name)
+    const field = fields[index]
+    if (field === undefined) {
+      fields.push(newField(column, this.ids, topLevel))
+      return 'changed'
+    }
+    if (docOf(column.type) !== field.doc && isTextual(field.type)) return 'conflict'
+    const type = this.#mergeType(field.type, column.type)
+    if (type === undefined) return 'conflict'
+    if (type === field.type) return 'same'
+    fields[index] = { ...field, type }
+    return 'changed'
+  }
+
+  /** Renames the field that has the column's name, and adds one of the column's type in its place. */
+  #succeed(fields: NestedField[], column: Column, columns: readonly Column[]): void {
+    const index = fields.findIndex((field) => field.name === column.name)
+    const field = fields[index]!
+    const taken = [...fields, ...columns].map((other) => other.name)
+    fields[index] = { ...field, name: freeName(field.name, taken), required: false }
+    const successor = newField(column, this.ids, true)
+    fields.push({ ...successor, required: false })
+    this.formerFields.set(successor.id, [field.id, ...(this.formerFields.get(field.id) ?? [])])
+    this.formerFields.delete(field.id)
   }
 
   /** `current` itself when it already holds `wanted`; undefined when Iceberg cannot turn one into the other. */
@@ -242,8 +262,8 @@ class Evolver {
     }
     if (current.type !== wanted.kind) return undefined
     if (current.type === 'struct' && wanted.kind === 'struct') {
-      const fields = this.mergeFields(current.fields, wanted.fields, false)
-      return fields === current.fields ? current : { ...current, fields }
+      const fields = this.#mergeNested(current.fields, wanted.fields)
+      return fields === undefined || fields === current.fields ? fields && current : { ...current, fields }
     }
     if (current.type === 'list' && wanted.kind === 'list') {
       const element = this.#mergeType(current.element, wanted.element)

@@ -4,7 +4,7 @@ import type { FileSystem } from './file-system.ts'
 import { systemRandom } from './random.ts'
 
 /** The version of the data folder's layout that this build reads and writes; a change that old builds would misread raises it. */
-export const dataFolderFormat = 1
+const dataFolderFormat = 1
 
 const formatFile = 'freshet.json'
 

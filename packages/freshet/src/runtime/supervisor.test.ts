@@ -92,7 +92,7 @@ test('a fatal refusal at the first start is thrown with its code and hint, and s
   expect(statusOf(supervisor, 'engine').pid).toBe(0)
 })
 
-test('stopping waits for each process to finish, in order', async () => {
+test('stopping waits for each process to finish', async () => {
   const supervisor = supervise({ gateway: 'serve', engine: 'serve' })
   await supervisor.start()
   const pids = supervisor
@@ -102,6 +102,20 @@ test('stopping waits for each process to finish, in order', async () => {
   expect(pids.every(isAlive)).toBe(true)
   await supervisor.stop()
   expect(pids.some(isAlive)).toBe(false)
+})
+
+test('processes are stopped one after another: the next goes on until the one before is gone', async () => {
+  const supervisor = supervise({ gateway: 'never-stop', engine: 'serve' }, { stopDeadlineMs: 200 })
+  await supervisor.start()
+  const { pid } = statusOf(supervisor, 'engine')
+  const stopped = supervisor.stop()
+  await vi.waitFor(() => expect(lines.some((line) => line.includes('gateway did not stop in time'))).toBe(true), {
+    ...settled,
+    interval: 1,
+  })
+  expect(statusOf(supervisor, 'engine')).toMatchObject({ pid, state: 'running' })
+  await stopped
+  expect(isAlive(pid)).toBe(false)
 })
 
 test('a process that does not stop in time is killed', async () => {

@@ -44,7 +44,7 @@ export class TableWriter {
     const root = join(folder, 'lake')
     const store = new LocalObjectStore({ root, fileSystem: nodeFileSystem, random: systemRandom })
     const catalog = new FileCatalog({ store, rootLocation: `file://${root}`, logger: silentLogger })
-    const merge = { smallManifestsMax: 4, targetBytes: 8 * 1024 * 1024 }
+    const merge = { smallManifestsMax: 4, targetBytes: 8 * 1024 * 1024, filesMax: 2000 }
     const deps = { catalog, store, clock: systemClock, random: systemRandom, logger: silentLogger, merge }
     const metadata = newTableMetadata({
       columns: tableColumns(columns),

@@ -1,4 +1,4 @@
-import type { CliContext } from '../context.ts'
+import { terminalWidth, type CliContext } from '../context.ts'
 import { shorten } from '../output/table.ts'
 import { formatCount, formatDuration } from '../output/units.ts'
 import type { SendReport } from './report.ts'
@@ -57,7 +57,7 @@ export class Progress {
     if (this.#quiet) return
     this.#shownMs = this.#context.nowMs()
     if (this.#context.stderr.isTTY === true) {
-      this.#context.stderr.write(`\r${shorten(text, (this.#context.stderr.columns ?? 80) - 1)}\u001b[K`)
+      this.#context.stderr.write(`\r${shorten(text, (terminalWidth(this.#context.stderr) ?? 80) - 1)}\u001b[K`)
       this.#lineShown = true
     } else {
       this.#context.stderr.write(`${text}\n`)

@@ -4,7 +4,7 @@ import { StringDecoder } from 'node:string_decoder'
 import { finished } from 'node:stream/promises'
 import { messageOf } from '../../runtime/errors.ts'
 import { unreachable, type Client, type ClientResponse, type SqlFormat } from '../client.ts'
-import { writeOut, type CliContext, type OutputStream } from '../context.ts'
+import { terminalWidth, writeOut, type CliContext, type OutputStream } from '../context.ts'
 import { usageError } from '../exit-codes.ts'
 import { sanitiseText } from '../output/sanitise.ts'
 import { styleFor } from '../output/style.ts'
@@ -42,7 +42,7 @@ export async function execute(sql: string, options: ExecuteOptions): Promise<voi
 async function printTable(text: string, tookMs: number, { context, outputFile }: ExecuteOptions): Promise<void> {
   const result = parseResult(text)
   const toTerminal = outputFile === null && context.stdout.isTTY === true
-  const width = toTerminal ? (context.stdout.columns ?? 80) : undefined
+  const width = toTerminal ? terminalWidth(context.stdout) : undefined
   const style = outputFile === null ? styleFor(context, context.stdout) : styleFor(context, context.stderr)
   const table = renderTable(result.columns, result.rows, {
     style: toTerminal ? style : styleFor({ env: { NO_COLOR: '1' } }, context.stdout),

@@ -1,12 +1,15 @@
 /**
  * A growing set of 64-bit hashes that remembers where each came from: open-addressing tables of 32-bit fingerprints with a 16-bit
- * source beside each, four times as large each time the last is full. About 9 bytes an id; an id that is not in the set is
+ * source beside each, each several times as large as the one before. About 9 bytes an id; an id that is not in the set is
  * mistaken for one that is once in hundreds of millions of times, and a hit is only ever a reason to look (I5).
  *
  * A table of 2^n slots takes its slot from the low hash's n low bits and its fingerprint from the high hash, so tables are never
  * rebuilt, and looking an id up costs one probe in each.
  */
-const firstSlots = 1 << 14
+/** Small, since a chunk of late events can touch a great many partitions. */
+const firstSlots = 1 << 8
+const smallSlots = 1 << 16
+const smallGrowth = 16
 const growth = 4
 const loadMax = 0.7
 
@@ -65,9 +68,13 @@ export class Fingerprints {
   #withRoom(): Table {
     const last = this.#tables.at(-1)
     if (last && last.used < (last.mask + 1) * loadMax) return last
-    const slots = last ? (last.mask + 1) * growth : firstSlots
+    const slots = last ? grown(last.mask + 1) : firstSlots
     const table = { mask: slots - 1, used: 0, fingerprints: new Uint32Array(slots), sources: new Uint16Array(slots) }
     this.#tables.push(table)
     return table
   }
+}
+
+function grown(slots: number): number {
+  return slots * (slots < smallSlots ? smallGrowth : growth)
 }

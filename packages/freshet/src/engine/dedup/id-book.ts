@@ -44,8 +44,8 @@ export interface IdBookOptions {
   budgetBytes: number
 }
 
-/** Where ids under a source number are: hot still, or in data files, by partition. */
-type Origin = 'hot' | Map<number, string[]>
+/** Where ids under a source number are: hot still, in data files, by partition, or in files that may hold any partition. */
+type Origin = 'hot' | 'anywhere' | Map<number, string[]>
 
 interface Partition {
   ids: Fingerprints
@@ -97,10 +97,13 @@ export class IdBook {
   /** The rows under `number` are in `files` now. */
   committed(number: number, files: readonly IdFile[]): void {
     if (number === sourceMax) return
+    if (files.some(({ partition }) => this.#scoped(partition) === undefined)) {
+      this.#origins[number] = 'anywhere'
+      return
+    }
     const origin = new Map<number, string[]>()
     for (const { partition, key } of files) {
-      const scoped = this.#scoped(partition)
-      if (scoped === undefined) continue
+      const scoped = this.#scoped(partition)!
       origin.set(scoped, [...(origin.get(scoped) ?? []), key])
       this.#numberOfFile.set(key, number)
     }
@@ -199,10 +202,22 @@ export class IdBook {
     for (let index = 0; index < events.count; index++) {
       if (!hashes.has(hashKey(events, index))) continue
       const name = nameOf(events.partition[index]!, idOf(bytes, events, index))
-      if (known.has(name)) repeats.push(index)
-      else known.add(name)
+      if (known.has(name)) {
+        repeats.push(index)
+        continue
+      }
+      known.add(name)
+      this.#noteAsCurrent(events, index)
     }
     return repeats
+  }
+
+  /** An id that is new although its hash was there may be among the rows to come: a hash of other rows does not lead to those. */
+  #noteAsCurrent(events: ScannedEvents, index: number): void {
+    const { ids } = this.#partitions.get(events.partition[index]!)!
+    const low = events.low[index]!
+    const high = events.high[index]!
+    if (!ids.sources(low, high).has(this.#current)) ids.add(low, high, this.#current)
   }
 
   /** Which ids of the suspects are in hot rows or data files, by name. */
@@ -215,8 +230,8 @@ export class IdBook {
       const id = idOf(bytes, events, index)
       const numbers = this.#partitions.get(partition)!.ids.sources(events.low[index]!, events.high[index]!)
       for (const number of numbers) {
-        const origin = number === sourceMax ? undefined : this.#origins[number]
-        if (origin === 'hot' || origin === undefined) hot.add(id)
+        const origin = number === sourceMax ? 'anywhere' : this.#origins[number]!
+        if (origin === 'hot' || origin === 'anywhere') hot.add(id)
         for (const key of this.#filesOf(origin, partition)) byFile.set(key, (byFile.get(key) ?? new Set()).add(id))
       }
     }
@@ -225,9 +240,9 @@ export class IdBook {
     return new Set(found.map(({ id, timeMicros }) => nameOf(partitionOf(timeMicros, scope), id)))
   }
 
-  #filesOf(origin: Origin | undefined, partition: number): string[] {
+  #filesOf(origin: Origin, partition: number): string[] {
     if (origin === 'hot') return []
-    if (origin === undefined) return this.#filesIn(partition).map(({ key }) => key)
+    if (origin === 'anywhere') return this.#filesIn(partition).map(({ key }) => key)
     return origin.get(partition) ?? []
   }
 

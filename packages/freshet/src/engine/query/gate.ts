@@ -41,6 +41,11 @@ export async function admit(connection: DuckDBConnection, sql: string, context: 
   if (sql.length > sqlLengthMax) {
     throw new FreshetError('invalid_sql', `The statement has ${sql.length} characters; ${sqlLengthMax} are the most.`)
   }
+  // DuckDB takes it for the end of the text in some places and not in others.
+  const nul = sql.indexOf('\0')
+  if (nul !== -1) {
+    throw new FreshetError('invalid_sql', 'The statement has a NUL character.', { extra: { ...placeAt(sql, nul) } })
+  }
   const count = await countStatements(connection, sql)
   if (count !== 1) {
     throw new FreshetError('forbidden_sql', count === 0 ? 'There is no statement.' : `There are ${count} statements.`, {
@@ -75,7 +80,7 @@ async function parse(connection: DuckDBConnection, select: string): Promise<Node
 }
 
 function withoutEnd(sql: string): string {
-  return sql.replace(/;\s*$/, '')
+  return sql.replace(/(\s*;)+\s*$/, '')
 }
 
 const relationTypes = new Set([
@@ -89,6 +94,31 @@ const relationTypes = new Set([
   'SHOW_REF',
 ])
 const describeTypes = new Set(['DESCRIBE', 'SUMMARY'])
+const queryTypes = new Set(['SELECT_NODE', 'SET_OPERATION_NODE', 'RECURSIVE_CTE_NODE'])
+const expressionClasses = new Set([
+  'BETWEEN',
+  'CASE',
+  'CAST',
+  'COLLATE',
+  'COLUMN_REF',
+  'COMPARISON',
+  'CONJUNCTION',
+  'CONSTANT',
+  'FUNCTION',
+  'LAMBDA',
+  'OPERATOR',
+  'PARAMETER',
+  'POSITIONAL_REFERENCE',
+  'STAR',
+  'SUBQUERY',
+  'TYPE',
+  'WINDOW',
+])
+
+/** A name as DuckDB compares names: ASCII letters in lower case, all others as they are. */
+function folded(name: unknown): string {
+  return String(name).replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+}
 
 class Walker {
   readonly systemTables = new Set<string>()
@@ -100,7 +130,7 @@ class Walker {
     this.#sql = sql
   }
 
-  /** @param names common table expressions in scope, lower case */
+  /** @param names common table expressions in scope, folded */
   visit(value: unknown, names: ReadonlySet<string>): void {
     if (Array.isArray(value)) {
       for (const item of value) this.visit(item, names)
@@ -119,15 +149,21 @@ class Walker {
   #withExpressions(node: Node, names: ReadonlySet<string>): ReadonlySet<string> {
     const map = (node['cte_map'] as { map?: { key: string; value: unknown }[] } | undefined)?.map
     const scope = new Set(names)
-    if (node['type'] === 'RECURSIVE_CTE_NODE') scope.add(String(node['cte_name']).toLowerCase())
+    if (node['type'] === 'RECURSIVE_CTE_NODE') scope.add(folded(node['cte_name']))
     for (const { key, value } of map ?? []) {
       this.visit(value, scope)
-      scope.add(key.toLowerCase())
+      scope.add(folded(key))
     }
     return scope
   }
 
   #checkNode(node: Node, names: ReadonlySet<string>): void {
+    if ('cte_map' in node && !queryTypes.has(String(node['type']))) {
+      throw this.#refuse(node, `${String(node['type'])} is not allowed here.`)
+    }
+    if (typeof node['class'] === 'string' && !expressionClasses.has(node['class'])) {
+      throw this.#refuse(node, `An expression of the kind ${node['class']} is not allowed here.`)
+    }
     if ('from_table' in node) this.#checkRelation(node['from_table'] as Node | null)
     if ('join_type' in node) {
       this.#checkRelation(node['left'] as Node)
@@ -141,7 +177,7 @@ class Walker {
     if (node['type'] === 'TABLE_FUNCTION') {
       const call = node['function'] as Node
       this.#checkFunction(call, tableFunctions, 'table function')
-    } else if (typeof node['function_name'] === 'string' && !tableFunctions.has(node['function_name'].toLowerCase())) {
+    } else if (typeof node['function_name'] === 'string' && !tableFunctions.has(folded(node['function_name']))) {
       this.#checkFunction(node, scalarFunctions, 'function')
     }
   }
@@ -154,15 +190,15 @@ class Walker {
 
   #checkTable(node: Node, names: ReadonlySet<string>): void {
     const table = String(node['table_name'])
-    const schema = String(node['schema_name']).toLowerCase()
+    const schema = folded(node['schema_name'])
     const catalog = String(node['catalog_name'])
     if (node['at_clause'] !== null) throw this.#refuse(node, 'AT is not supported.')
-    if (catalog === '' && schema === '' && names.has(table.toLowerCase())) return
-    if (catalog === '' && schema === 'freshet' && this.#context.systemTables.has(table.toLowerCase())) {
-      this.systemTables.add(table.toLowerCase())
+    if (catalog === '' && schema === '' && names.has(folded(table))) return
+    if (catalog === '' && schema === 'freshet' && this.#context.systemTables.has(folded(table))) {
+      this.systemTables.add(folded(table))
       return
     }
-    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(table.toLowerCase())) return
+    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(folded(table))) return
     const known = [...this.#context.streams, ...[...this.#context.systemTables].map((name) => `freshet.${name}`)]
     const name = [catalog, String(node['schema_name']), table].filter((part) => part !== '').join('.')
     const close = nearest(name.toLowerCase(), known)
@@ -175,9 +211,9 @@ class Walker {
 
   #checkFunction(node: Node, allowed: ReadonlySet<string>, what: string): void {
     const name = String(node['function_name'])
-    const schema = String(node['schema'] ?? '').toLowerCase()
+    const schema = folded(node['schema'] ?? '')
     const catalog = String(node['catalog'] ?? '')
-    if (allowed.has(name.toLowerCase()) && (schema === '' || schema === 'main') && catalog === '') return
+    if (allowed.has(folded(name)) && (schema === '' || schema === 'main') && catalog === '') return
     const close = nearest(name.toLowerCase(), [...allowed])
     throw this.#refuse(
       node,

@@ -45,7 +45,10 @@ export function bindParameters(statement: DuckDBPreparedStatement, parameters: P
       const { items, type } = listOf(name, value)
       statement.bindList(index, listValue(items), LIST(type))
     } else {
-      statement.bindValue(index, scalarOf(name, value))
+      const scalar = scalarOf(name, value)
+      // Bound as HUGEINT, its default, a whole number would keep filters on BIGINT columns from skipping files.
+      if (typeof scalar === 'bigint') statement.bindBigInt(index, scalar)
+      else statement.bindValue(index, scalar)
     }
   }
 }

@@ -14,7 +14,7 @@ import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
 import { FreshetError, toProblem } from '../../runtime/errors.ts'
 import type { Random } from '../../runtime/random.ts'
 import type { Database } from '../duckdb.ts'
-import { literal } from '../sql-text.ts'
+import { identifier, literal } from '../sql-text.ts'
 import { admit, type Admitted, type GateContext } from './gate.ts'
 import { bindParameters, type Parameters } from './parameters.ts'
 import { sqlError } from './sql-error.ts'
@@ -58,6 +58,9 @@ export interface RunnerOptions {
 /** Statements that may wait for their turn. */
 const waitingMax = 64
 const writeBytes = 64 * 1024
+const interruptMs = 20
+const wideInteger = /\bU?HUGEINT\b/
+const wideIntegers = /\bU?HUGEINT\b/g
 
 export class QueryRunner {
   readonly #options: RunnerOptions
@@ -73,7 +76,7 @@ export class QueryRunner {
    * @throws FreshetError when it fails before `target.begin` was called; afterwards a failure ends the result with an error
    */
   async run(request: QueryRequest, target: ResultTarget): Promise<void> {
-    await this.#enter()
+    await this.#enter(request.signal)
     try {
       await this.#options.database.with((connection) => this.#runOn(connection, request, target))
     } finally {
@@ -81,7 +84,7 @@ export class QueryRunner {
     }
   }
 
-  async #enter(): Promise<void> {
+  async #enter(signal: AbortSignal): Promise<void> {
     if (this.#running < this.#options.concurrency) {
       this.#running++
       return
@@ -91,7 +94,18 @@ export class QueryRunner {
         hint: 'Try again in a moment.',
       })
     }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    await new Promise<void>((resolve, reject) => {
+      const turn = (): void => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(turn), 1)
+        reject(clientGone())
+      }
+      signal.addEventListener('abort', leave, { once: true })
+      this.#waiting.push(turn)
+    })
   }
 
   #leave(): void {
@@ -102,23 +116,22 @@ export class QueryRunner {
 
   async #runOn(connection: DuckDBConnection, request: QueryRequest, target: ResultTarget): Promise<void> {
     const { timeoutMs, context, refreshSystemTables } = this.#options
-    let timedOut = false
-    const stop = (): void => connection.interrupt()
-    const timer = setTimeout(() => {
-      timedOut = true
-      stop()
-    }, timeoutMs)
-    request.signal.addEventListener('abort', stop)
+    const stopper = new Stopper(connection)
+    const onGone = (): void => stopper.stop(clientGone())
+    const timer = setTimeout(() => stopper.stop(this.#timeout()), timeoutMs)
+    request.signal.addEventListener('abort', onGone)
     try {
+      if (request.signal.aborted) throw clientGone()
       const admitted = await admit(connection, request.sql, context())
       if (admitted.systemTables.size > 0) await refreshSystemTables(admitted.systemTables)
-      if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, target)
-      else await this.#sendRows(connection, admitted, request, target, () => timedOut)
+      if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, target, stopper)
+      else await this.#sendRows(connection, admitted, request, target, stopper)
     } catch (error) {
-      throw timedOut ? this.#timeout() : sqlError(error, request.sql)
+      throw stopper.reason ?? sqlError(error, request.sql)
     } finally {
       clearTimeout(timer)
-      request.signal.removeEventListener('abort', stop)
+      stopper.end()
+      request.signal.removeEventListener('abort', onGone)
     }
   }
 
@@ -143,10 +156,11 @@ export class QueryRunner {
     { sql }: Admitted,
     { parameters, format, sql: original }: QueryRequest,
     target: ResultTarget,
-    timedOut: () => boolean,
+    stopper: Stopper,
   ): Promise<void> {
     const statement = await connection.prepare(sql)
     bindParameters(statement, parameters)
+    stopper.check()
     const result = await statement.stream()
     const names = result.deduplicatedColumnNames()
     const first = await result.fetchChunk()
@@ -161,15 +175,14 @@ export class QueryRunner {
           text += (rows > 0 ? frame.between : '') + frame.row(row)
           rows++
           if (text.length > writeBytes) {
-            await write(out, text)
+            await write(out, text, stopper.signal)
             text = ''
           }
         }
       }
       out.end(text + frame.tail(rows))
     } catch (error) {
-      const known = timedOut() ? this.#timeout() : sqlError(error, original)
-      await endWithError(out, text, format, known)
+      endWithError(out, text, format, stopper.reason ?? sqlError(error, original))
     }
   }
 
@@ -178,6 +191,7 @@ export class QueryRunner {
     { sql, kind }: Admitted,
     { parameters }: QueryRequest,
     target: ResultTarget,
+    stopper: Stopper,
   ): Promise<void> {
     if (kind === 'explain') {
       throw new FreshetError('invalid_sql', 'EXPLAIN has no Parquet form.', { hint: 'Ask for json, ndjson or csv.' })
@@ -185,14 +199,16 @@ export class QueryRunner {
     const file = join(this.#options.tmpDir, `result-${this.#options.random.hex(8)}.parquet`)
     try {
       const limit = this.#options.rowsMax + 1
+      const select = await parquetSelect(connection, sql)
       const statement = await connection.prepare(
-        `COPY (SELECT * FROM (${sql}\n) LIMIT ${limit}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`,
+        `COPY (${select} LIMIT ${limit}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`,
       )
       bindParameters(statement, parameters)
+      stopper.check()
       const result = await statement.run()
       if (result.rowsChanged > this.#options.rowsMax) throw this.#tooLarge()
       const out = target.begin(contentTypes.parquet, (await stat(file)).size)
-      await pipeline(createReadStream(file), out)
+      await pipeline(createReadStream(file), out, { signal: stopper.signal })
     } finally {
       await rm(file, { force: true })
     }
@@ -222,21 +238,90 @@ function frameOf(format: ResultFormat, names: readonly string[], types: readonly
   }
 }
 
-async function write(out: Writable, text: string): Promise<void> {
-  if (out.destroyed) throw new Error('the client has gone')
-  if (!out.write(text)) await Promise.race([once(out, 'drain'), once(out, 'close')])
+/**
+ * The statement as one whose values Parquet holds: it has no 128-bit integers, and DuckDB would write them as doubles, so they
+ * become decimals of 38 digits. Preparing the statement by itself also reports its mistakes where they are.
+ */
+async function parquetSelect(connection: DuckDBConnection, sql: string): Promise<string> {
+  const statement = await connection.prepare(sql)
+  const types = Array.from({ length: statement.columnCount }, (_, index) => statement.columnType(index).toString())
+  const names = types.map((_, index) => statement.columnName(index))
+  statement.destroySync()
+  if (!types.some((type) => wideInteger.test(type))) return `SELECT * FROM (${sql}\n)`
+  const list = types.map((type, index) => {
+    const value = wideInteger.test(type)
+      ? `CAST(c${index} AS ${type.replace(wideIntegers, 'DECIMAL(38, 0)')})`
+      : `c${index}`
+    return `${value} AS ${identifier(names[index]!)}`
+  })
+  return `SELECT ${list.join(', ')} FROM (${sql}\n) AS result(${types.map((_, index) => `c${index}`).join(', ')})`
+}
+
+async function write(out: Writable, text: string, signal: AbortSignal): Promise<void> {
+  if (out.destroyed) throw clientGone()
+  if (out.write(text)) return
+  const settled = new AbortController()
+  const options = { signal: AbortSignal.any([signal, settled.signal]) }
+  try {
+    await Promise.race([once(out, 'drain', options), once(out, 'close', options)])
+  } finally {
+    settled.abort()
+  }
 }
 
 /**
  * A result that cannot be finished must not look finished: JSON closes its list and carries an `error` member, NDJSON ends with a
  * line that holds only one, and CSV, which has no place for it, breaks off.
  */
-async function endWithError(out: Writable, text: string, format: ResultFormat, error: FreshetError): Promise<void> {
+function endWithError(out: Writable, text: string, format: ResultFormat, error: FreshetError): void {
   const problem = JSON.stringify(toProblem(error))
   if (format === 'json') out.end(`${text}],"error":${problem}}\n`)
   else if (format === 'ndjson') out.end(`${text}{"error":${problem}}\n`)
-  else {
-    await write(out, text).catch(() => undefined)
-    out.destroy(error)
+  else out.write(text, () => out.destroy())
+}
+
+function clientGone(): FreshetError {
+  return new FreshetError('shutting_down', 'The client has gone.')
+}
+
+/**
+ * Stops what a connection does. A statement that begins just after an interrupt would not notice it, so interrupts are repeated
+ * until the query has ended.
+ */
+class Stopper {
+  readonly #connection: DuckDBConnection
+  readonly #controller = new AbortController()
+  #reason: FreshetError | undefined
+  #repeat: NodeJS.Timeout | undefined
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection
+  }
+
+  /** Why it was stopped. */
+  get reason(): FreshetError | undefined {
+    return this.#reason
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  stop(reason: FreshetError): void {
+    if (this.#reason !== undefined) return
+    this.#reason = reason
+    this.#connection.interrupt()
+    this.#repeat = setInterval(() => this.#connection.interrupt(), interruptMs)
+    this.#controller.abort(reason)
+  }
+
+  /** @throws the reason, once it was stopped */
+  check(): void {
+    if (this.#reason !== undefined) throw this.#reason
+  }
+
+  /** The query has ended: its connection is about to be closed. */
+  end(): void {
+    clearInterval(this.#repeat)
   }
 }

@@ -54,10 +54,13 @@ export function textOf(value: DuckDBValue): string {
   if (typeof value !== 'object') return String(value)
   if (value instanceof DuckDBTimestampTZValue) return timestamp(value.micros, 'Z')
   if (value instanceof DuckDBTimestampValue) return timestamp(value.micros, '')
-  if (value instanceof DuckDBTimestampMillisecondsValue) return timestamp(value.millis * 1000n, '')
-  if (value instanceof DuckDBTimestampSecondsValue) return timestamp(value.seconds * 1_000_000n, '')
-  if (value instanceof DuckDBTimestampNanosecondsValue) return value.toString().replace(' ', 'T')
-  if (value instanceof DuckDBDateValue) return value.toString()
+  if (value instanceof DuckDBTimestampMillisecondsValue)
+    return infinite(value.millis) ?? timestamp(value.millis * 1000n, '')
+  if (value instanceof DuckDBTimestampSecondsValue)
+    return infinite(value.seconds) ?? timestamp(value.seconds * 1_000_000n, '')
+  if (value instanceof DuckDBTimestampNanosecondsValue)
+    return infinite(value.nanos) ?? value.toString().replace(' ', 'T')
+  if (value instanceof DuckDBDateValue) return dateText(value)
   if (value instanceof DuckDBBlobValue) return Buffer.from(value.bytes).toString('base64')
   if (
     value instanceof DuckDBListValue ||
@@ -73,9 +76,22 @@ export function textOf(value: DuckDBValue): string {
 
 const positiveInfinity = 9_223_372_036_854_775_807n
 
+const daysInfinity = 2_147_483_647
+
+/** The word for an infinite time: the largest 64-bit integer and its negative, in any unit. */
+function infinite(count: bigint): string | undefined {
+  if (count === positiveInfinity) return 'infinity'
+  return count === -positiveInfinity ? '-infinity' : undefined
+}
+
+function dateText(value: DuckDBDateValue): string {
+  if (value.days === daysInfinity) return 'infinity'
+  return value.days === -daysInfinity ? '-infinity' : value.toString()
+}
+
 function timestamp(micros: bigint, zone: string): string {
-  if (micros === positiveInfinity) return 'infinity'
-  if (micros === -positiveInfinity) return '-infinity'
+  const word = infinite(micros)
+  if (word !== undefined) return word
   const millis = micros >= 0n ? micros / 1000n : (micros - 999n) / 1000n
   const date = new Date(Number(millis))
   if (Number.isNaN(date.getTime())) return String(micros)
@@ -98,10 +114,15 @@ export function jsonRows(names: readonly string[], types: readonly DuckDBType[])
     for (let index = 0; index < keys.length; index++) {
       if (index > 0) text += ','
       const value = values[index]!
-      text += keys[index]! + (raw[index] && typeof value === 'string' ? value : jsonOf(value))
+      text += keys[index]! + (raw[index] && typeof value === 'string' ? oneLine(value) : jsonOf(value))
     }
     return `${text}}`
   }
+}
+
+/** JSON text without line breaks, which can only stand between its tokens: each NDJSON row is one line. */
+function oneLine(json: string): string {
+  return /[\r\n]/.test(json) ? json.replaceAll(/[\r\n]+/g, ' ') : json
 }
 
 /** Rows as CSV lines (RFC 4180), without line end. */

@@ -61,6 +61,8 @@ class SegmentLog implements FileLog {
   readonly #readers = new Map<string, PartitionReader>()
   readonly #listeners = new Set<(stream: string) => void>()
   readonly #known = new Map<string, number>()
+  /** Durable ends of streams whose writer failed and is not replaced yet: what lies behind them was refused. */
+  readonly #failedAt = new Map<string, number>()
   #unwatch: (() => void) | undefined
   #poll: NodeJS.Timeout | undefined
   #closed = false
@@ -147,20 +149,27 @@ class SegmentLog implements FileLog {
   /** The writer of a stream: opened at its first append, and anew after it failed. */
   async #writer(stream: string): Promise<PartitionWriter> {
     this.#checkOpen()
-    const { dir, mode, ...rest } = this.#options
-    if (mode === 'read') throw new FreshetError('log_unwritable', 'This process opened the log for reading only.')
-    const known = this.#writers.get(stream)
-    if (known === undefined) {
-      return this.#keep(stream, PartitionWriter.open({ ...rest, logDir: dir, stream, partition }))
+    if (this.#options.mode === 'read') {
+      throw new FreshetError('log_unwritable', 'This process opened the log for reading only.')
     }
+    const known = this.#writers.get(stream)
+    if (known === undefined) return this.#open(stream)
     const writer = await known
     if (!writer.failed) return writer
     // Another append may have seen to it while this one waited.
-    if (this.#writers.get(stream) !== known) return this.#writer(stream)
-    return this.#keep(stream, writer.reopen())
+    return this.#writers.get(stream) === known ? this.#open(stream, writer) : this.#writer(stream)
   }
 
-  #keep(stream: string, opening: Promise<PartitionWriter>): Promise<PartitionWriter> {
+  #open(stream: string, failed?: PartitionWriter): Promise<PartitionWriter> {
+    const { dir, mode: _, ...rest } = this.#options
+    if (failed) this.#failedAt.set(stream, failed.end)
+    const opening = (async () => {
+      await failed?.close()
+      const options = { ...rest, logDir: dir, stream, partition }
+      const writer = await PartitionWriter.open(options, this.#failedAt.get(stream))
+      this.#failedAt.delete(stream)
+      return writer
+    })()
     this.#writers.set(stream, opening)
     opening.catch(() => setTimeout(() => this.#writers.delete(stream), openAgainMs).unref())
     return opening

@@ -80,7 +80,8 @@ export class PartitionReader {
       const { stopped } = walked
       if (stopped?.problem === 'bad') throw damage(segment.path, start, stopped.reason)
       if (bytes.length < wanted) {
-        const reason = bytes.length === 0 ? 'nothing more, though bytes behind it were acknowledged,' : 'a frame cut short'
+        const reason =
+          bytes.length === 0 ? 'nothing more, though bytes behind it were acknowledged,' : 'a frame cut short'
         throw damage(segment.path, Math.min(start, await file.size()), reason)
       }
       const needed = stopped?.end ?? wanted + headerBytesMax
@@ -118,7 +119,9 @@ export class PartitionReader {
     if (segment === undefined) {
       const oldest = segments[0]
       throw new FreshetError('corrupt_log', `The log of "${this.#stream}" no longer holds position ${from}.`, {
-        hint: oldest ? `Its oldest segment starts at ${oldest.base}; restore those before it.` : 'Restore its segments.',
+        hint: oldest
+          ? `Its oldest segment starts at ${oldest.base}; restore those before it.`
+          : 'Restore its segments.',
       })
     }
     const next = segments[index + 1]?.base

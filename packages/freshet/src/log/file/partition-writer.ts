@@ -13,7 +13,7 @@
  *
  * A failed write or sync is never retried as if nothing had happened: the group is refused, the file is durably cut back to the
  * durable end, and the next group goes to a new segment. If cutting back fails too, the writer has failed: it refuses everything,
- * and the partition is to be recovered with what this writer knows (`reopen`).
+ * and the partition is to be recovered anew, down to the durable end that this writer knows.
  */
 import { dirname } from 'node:path'
 import { FreshetError, messageOf, systemCodeOf } from '../../runtime/errors.ts'
@@ -106,15 +106,14 @@ export class PartitionWriter {
     this.#fileBase = fileBase
   }
 
-  /** True when this writer cannot go on, and `reopen` is to replace it. */
-  get failed(): boolean {
-    return this.#failed
+  /** The durable end. */
+  get end(): number {
+    return this.#end
   }
 
-  /** Closes this writer, which has failed, and recovers the partition. */
-  async reopen(): Promise<PartitionWriter> {
-    await this.close()
-    return PartitionWriter.open(this.#options, this.#end)
+  /** True when this writer refuses everything: it is to be closed, and another one opened with its `end`. */
+  get failed(): boolean {
+    return this.#failed
   }
 
   /** See `Log.append`. */

@@ -1,0 +1,103 @@
+/** The named schemas of openapi.ts that do not depend on the plan. */
+import { errorCodes } from '../runtime/error-codes.ts'
+
+const text = { type: 'string' } as const
+const count = { type: 'integer', minimum: 0 } as const
+const flag = { type: 'boolean' } as const
+const maybe = (type: string): { type: string[] } => ({ type: [type, 'null'] })
+
+function object(properties: Record<string, unknown>, required = Object.keys(properties)): Record<string, unknown> {
+  return { type: 'object', properties, required }
+}
+
+function list(items: unknown): Record<string, unknown> {
+  return { type: 'array', items }
+}
+
+const eventError = object({ index: count, code: text, path: text, reason: text })
+
+export const openApiSchemas: Record<string, unknown> = {
+  event: {
+    type: 'object',
+    description: 'Any JSON object. Names that start with an underscore are reserved.',
+    propertyNames: { pattern: '^(?!_)' },
+  },
+  EventError: { ...eventError, description: 'One rejected event; `path` is a JSON pointer into it.' },
+  IngestAnswer: object({
+    stream: text,
+    accepted: count,
+    duplicates: count,
+    rejected: count,
+    errors: list({ $ref: '#/components/schemas/EventError' }),
+  }),
+  Problem: {
+    ...object(
+      {
+        type: { ...text, description: 'urn:freshet:error:<code>' },
+        title: text,
+        status: { type: 'integer' },
+        detail: text,
+        code: { ...text, enum: Object.keys(errorCodes) },
+        hint: text,
+        line: { type: 'integer' },
+        column: { type: 'integer' },
+        errors: list({ $ref: '#/components/schemas/EventError' }),
+      },
+      ['type', 'title', 'status', 'detail', 'code'],
+    ),
+    description: 'Problem details, RFC 9457. Decide on `code`, never on the text.',
+  },
+  StreamList: object({ streams: list(object({ name: text, declared: flag })) }),
+  SqlRequest: object(
+    { sql: text, params: { type: 'object' }, format: { ...text, enum: ['json', 'ndjson', 'csv', 'parquet'] } },
+    ['sql'],
+  ),
+  SqlAnswer: object({
+    columns: list(object({ name: text, type: text })),
+    rows: list({ type: 'object' }),
+    rowCount: count,
+  }),
+  Readiness: object({
+    ready: flag,
+    checks: { type: 'object', additionalProperties: text },
+    engine: object({ available: flag }),
+  }),
+  Status: object({
+    version: text,
+    mode: { ...text, enum: ['dev', 'start'] },
+    startedAt: text,
+    processes: list(
+      object({
+        role: text,
+        pid: count,
+        state: { ...text, enum: ['starting', 'running', 'restarting', 'failed'] },
+        restarts: count,
+        startedAt: text,
+        rssBytes: count,
+        cpuSeconds: { type: 'number' },
+      }),
+    ),
+    engine: object({ available: flag }),
+    streams: list(
+      object(
+        {
+          name: text,
+          declared: flag,
+          eventsPerSecond: maybe('number'),
+          logEnd: maybe('string'),
+          checkpoint: maybe('string'),
+          lagBytes: maybe('integer'),
+          rows: maybe('integer'),
+          hotRows: maybe('integer'),
+          files: maybe('integer'),
+          bytes: maybe('integer'),
+          freshnessMs: { type: ['object', 'null'], properties: { p50: { type: 'number' }, p99: { type: 'number' } } },
+          lastCommitAt: maybe('string'),
+          duplicates: maybe('integer'),
+          deadLetters: maybe('integer'),
+        },
+        ['name', 'declared'],
+      ),
+    ),
+  }),
+}

@@ -1,0 +1,239 @@
+/** The OpenAPI 3.1 description of everything the gateway serves, with the schemas of the declared streams. */
+import type { Plan } from '../config/plan.ts'
+import { errorCodes, type ErrorCode } from '../runtime/error-codes.ts'
+import { openApiSchemas } from './openapi-schemas.ts'
+
+type Json = Record<string, unknown>
+
+const retryAfter: Json = {
+  'Retry-After': { description: 'Seconds to wait before the same request is worth sending again.', schema: { type: 'integer' } },
+}
+
+export interface OpenApiDocument extends Json {
+  openapi: string
+  info: { title: string; version: string; description: string }
+  paths: Record<string, Record<string, OpenApiOperation>>
+  components: { schemas: Json }
+}
+
+export interface OpenApiOperation extends Json {
+  summary: string
+  description?: string
+  parameters?: { name: string; in: string; required?: boolean; description: string; schema: Json }[]
+  requestBody?: { required: boolean; content: Record<string, Json> }
+  responses: Record<string, { description: string; headers?: Json; content?: Record<string, Json> }>
+}
+
+export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>, version: string): OpenApiDocument {
+  const declared = Object.values(plan.streams).filter(({ schema }) => schema !== null)
+  const events = Object.fromEntries(declared.map(({ name, schema }) => [`event.${name}`, standalone(name, schema!)]))
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Freshet',
+      version,
+      description: 'Events in over HTTP, on disk before they are acknowledged; SQL out over streams and tables.',
+    },
+    paths: {
+      '/v1/streams/{stream}/events': { post: ingest(plan) },
+      '/v1/streams': { get: listStreams },
+      '/v1/sql': { post: runSql },
+      '/v1/status': { get: status },
+      '/healthz': { get: healthz },
+      '/readyz': { get: readyz },
+      '/metrics': { get: metrics },
+      '/openapi.json': { get: page('This document', 'application/json') },
+      '/docs': { get: page('This document as a page', 'text/html') },
+    },
+    components: { schemas: { ...openApiSchemas, ...events } },
+  }
+}
+
+function ingest({ streams, limits, mode }: Pick<Plan, 'streams' | 'limits' | 'mode'>): OpenApiOperation {
+  const names = Object.keys(streams)
+  const choices = Object.values(streams).map(({ name, schema }) => (schema === null ? ref('event') : ref(`event.${name}`)))
+  const event = choices.length === 0 ? ref('event') : mode === 'dev' ? { anyOf: [...choices, ref('event')] } : { anyOf: choices }
+  const lines = { schema: { type: 'string', description: 'One JSON object a line.' } }
+  return {
+    summary: 'Post events',
+    description:
+      'Takes one event, an array of them, or NDJSON. Every event is validated by itself; a bad one does not block the others. ' +
+      'The answer comes when the accepted events are on disk. ' +
+      `Limits: ${limits.bodyBytesMax} bytes a body (as sent and as unpacked), ${limits.eventBytesMax} bytes and ${limits.nestingMax} levels an event, ` +
+      `${limits.batchEventsMax} events a request.`,
+    parameters: [
+      {
+        name: 'stream',
+        in: 'path',
+        required: true,
+        description: mode === 'dev' ? 'A stream; one that does not exist yet is created.' : 'A declared stream.',
+        schema: mode === 'dev' || names.length === 0 ? { type: 'string', pattern: '^[a-z][a-z0-9_]{0,62}$' } : { type: 'string', enum: names },
+      },
+      query('atomic', 'true: all events are accepted, or none.', { type: 'boolean', default: false }),
+      header('Freshet-Producer', 'Name of the sender. With Freshet-Sequence it makes repeats of a batch recognisable, forever.', 128),
+      {
+        ...header('Freshet-Sequence', 'Number of this batch in the sequence of its producer: 0, 1, 2, ...', 16),
+        schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+      },
+      header('Idempotency-Key', 'Makes repeats of the request recognisable for a day. Ignored when there is a producer.', 255),
+      header('Freshet-Source', 'Stored with each event as _source; default is the producer.', 128),
+      {
+        ...header('Content-Encoding', 'Compression of the body.', 16),
+        schema: { type: 'string', enum: ['identity', 'gzip', 'zstd'] },
+      },
+    ],
+    requestBody: {
+      required: true,
+      content: {
+        'application/json': { schema: { oneOf: [event, { type: 'array', items: event }] } },
+        'application/x-ndjson': lines,
+        'application/ndjson': lines,
+        'application/jsonl': lines,
+      },
+    },
+    responses: {
+      '202': {
+        description: 'The accepted events are on disk. `duplicates` counts the events of a repeated batch.',
+        content: json(ref('IngestAnswer')),
+      },
+      ...problems([
+        'invalid_body',
+        'invalid_json',
+        'invalid_header',
+        'invalid_request',
+        'forbidden_host',
+        'unknown_stream',
+        'request_timeout',
+        'sequence_gap',
+        'body_too_large',
+        'batch_too_large',
+        'event_too_large',
+        'event_too_deep',
+        'unsupported_media_type',
+        'unsupported_encoding',
+        'invalid_event',
+        'idempotency_conflict',
+        'log_unwritable',
+        'disk_full',
+        'overloaded',
+        'shutting_down',
+      ]),
+    },
+  }
+}
+
+const formats = ['json', 'ndjson', 'csv', 'parquet']
+
+const runSql: OpenApiOperation = {
+  summary: 'Run a query',
+  description: 'One SELECT or EXPLAIN over streams (as tables) and freshet.streams, freshet.snapshots, freshet.files.',
+  parameters: [
+    query('format', 'Form of the answer; the Accept header picks it too.', { type: 'string', enum: formats }),
+    query('p.{name}', 'Value of the parameter $name, for a body that is plain SQL.', { type: 'string' }),
+  ],
+  requestBody: {
+    required: true,
+    content: {
+      'application/json': { schema: ref('SqlRequest') },
+      'application/sql': { schema: { type: 'string' } },
+      'text/plain': { schema: { type: 'string' } },
+    },
+  },
+  responses: {
+    '200': {
+      description: 'The result, streamed.',
+      content: {
+        ...json(ref('SqlAnswer')),
+        'application/x-ndjson': { schema: { type: 'string' } },
+        'text/csv': { schema: { type: 'string' } },
+        'application/vnd.apache.parquet': { schema: { type: 'string', format: 'binary' } },
+      },
+    },
+    ...problems([
+      'invalid_sql',
+      'invalid_request',
+      'forbidden_sql',
+      'forbidden_host',
+      'query_timeout',
+      'query_memory',
+      'result_too_large',
+      'too_many_queries',
+      'body_too_large',
+      'engine_unavailable',
+      'overloaded',
+      'shutting_down',
+    ]),
+  },
+}
+
+const listStreams: OpenApiOperation = {
+  summary: 'List streams',
+  responses: { '200': { description: 'Streams, by name.', content: json(ref('StreamList')) }, ...problems(['forbidden_host']) },
+}
+
+const status: OpenApiOperation = {
+  summary: 'State of processes and streams',
+  description: 'What only the engine can tell is null while it is away. Positions are text, as they can exceed 2^53.',
+  responses: { '200': { description: 'The state.', content: json(ref('Status')) }, ...problems(['forbidden_host']) },
+}
+
+const healthz: OpenApiOperation = {
+  summary: 'Is the process alive?',
+  responses: { '200': { description: 'It is.', content: json({ type: 'object' }) } },
+}
+
+const readyz: OpenApiOperation = {
+  summary: 'Can it take events?',
+  responses: {
+    '200': { description: 'It can.', content: json(ref('Readiness')) },
+    '503': { description: 'It cannot, and says why.', headers: retryAfter, content: json(ref('Readiness')) },
+  },
+}
+
+const metrics: OpenApiOperation = {
+  summary: 'Metrics of gateway and engine',
+  responses: { '200': { description: 'Prometheus text format.', content: { 'text/plain': { schema: { type: 'string' } } } } },
+}
+
+function page(summary: string, type: string): OpenApiOperation {
+  return { summary, responses: { '200': { description: summary, content: { [type]: { schema: {} } } } } }
+}
+
+function ref(name: string): Json {
+  return { $ref: `#/components/schemas/${name}` }
+}
+
+function json(schema: Json): Record<string, Json> {
+  return { 'application/json': { schema } }
+}
+
+type Parameter = NonNullable<OpenApiOperation['parameters']>[number]
+
+function query(name: string, description: string, schema: Json): Parameter {
+  return { name, in: 'query', required: false, description, schema }
+}
+
+function header(name: string, description: string, maxLength: number): Parameter {
+  return { name, in: 'header', required: false, description, schema: { type: 'string', minLength: 1, maxLength } }
+}
+
+/** The answers for a set of errors, one a status. */
+function problems(codes: readonly ErrorCode[]): OpenApiOperation['responses'] {
+  const byStatus = Map.groupBy(codes, (code) => String(errorCodes[code].status))
+  return Object.fromEntries(
+    [...byStatus].map(([number, group]) => [
+      number,
+      {
+        description: group.map((code) => `\`${code}\`: ${errorCodes[code].title}.`).join(' '),
+        ...(number === '503' && { headers: retryAfter }),
+        content: { 'application/problem+json': { schema: ref('Problem') } },
+      },
+    ]),
+  )
+}
+
+/** A stream's schema with a base of its own, so that references inside it stay inside it. */
+function standalone(stream: string, schema: Json): Json {
+  const { $schema: _, ...rest } = schema
+  return { $id: `urn:freshet:stream:${stream}`, ...rest }
+}

@@ -1,0 +1,335 @@
+/** What the world can do to an engine at each step of a flush: nothing is lost, nothing is there twice (I3, I5, I10). */
+import { open, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Catalog } from '../../src/lake/catalog.ts'
+import type { Log } from '../../src/log/log.ts'
+import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { Lab, streamPlan, trade, tradeEvents, until, type EngineOptions, type LabEngine } from './engine-harness.ts'
+
+let lab: Lab
+afterEach(() => lab.close())
+
+const fast = { plan: { lake: { flushIntervalMs: 1 } } }
+const counts = 'select count(*) as n, count(distinct _event_id) as d from trades'
+const never = new Promise<never>(() => undefined)
+
+type Change = 'put' | 'putIfAbsent' | 'delete'
+
+/** Calls `around` for each change of the store, with what it changes and the change itself. */
+function intercepted(
+  store: ObjectStore,
+  around: (change: Change, key: string, apply: () => Promise<unknown>) => Promise<unknown>,
+): ObjectStore {
+  return {
+    get: (key, range) => store.get(key, range),
+    list: (prefix) => store.list(prefix),
+    put: async (key, body) => void (await around('put', key, () => store.put(key, body))),
+    putIfAbsent: async (key, body) => (await around('putIfAbsent', key, () => store.putIfAbsent(key, body))) as boolean,
+    delete: async (keys) => void (await around('delete', keys.join(), () => store.delete(keys))),
+  }
+}
+
+/** Stops an engine dead before or after its n-th change of the store: nothing it does from then on gets anywhere. */
+class Freezer {
+  frozen = false
+  changes = 0
+  readonly #at: number
+  readonly #side: 'before' | 'after'
+
+  constructor(at: number, side: 'before' | 'after') {
+    this.#at = at
+    this.#side = side
+  }
+
+  get options(): EngineOptions {
+    return {
+      wrapStore: (store) =>
+        intercepted(store, async (_, __, apply) => {
+          const mine = ++this.changes === this.#at
+          if (this.frozen) return never
+          if (mine && this.#side === 'before') return this.#freeze()
+          const result = await apply()
+          return mine ? this.#freeze() : result
+        }),
+      wrapLog: (log): Log => ({
+        append: (stream, batch) => log.append(stream, batch),
+        ends: (stream) => log.ends(stream),
+        subscribe: (onGrowth) => log.subscribe(onGrowth),
+        read: (...request) => (this.frozen ? never : log.read(...request)),
+        trim: (...request) => (this.frozen ? never : log.trim(...request)),
+      }),
+    }
+  }
+
+  #freeze(): Promise<never> {
+    this.frozen = true
+    return never
+  }
+}
+
+async function expectTrades(engine: LabEngine, n: number): Promise<void> {
+  expect((await engine.sql(counts))[0]).toEqual({ n, d: n })
+}
+
+/** The positions of the table go up by snapshots, and the rows of the files are those that the snapshots say. */
+async function expectSoundTable(engine: LabEngine): Promise<void> {
+  const snapshots = await engine.sql("select positions, total_rows from freshet.snapshots where stream = 'trades' order by committed_at, total_rows")
+  const reached = snapshots.map(({ positions }) => Number((JSON.parse(String(positions)) as { 0: string })[0]))
+  expect(reached).toEqual(reached.toSorted((a, b) => a - b))
+  const rows = await engine.value("select sum(rows) from freshet.files where stream = 'trades'")
+  expect(rows).toBe(snapshots.at(-1)!['total_rows'])
+}
+
+describe('an engine that is killed', () => {
+  const steps = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+
+  test.each(steps.flatMap((step) => [['before', step] as const, ['after', step] as const]))(
+    '%s change %i of the store leaves nothing lost and nothing twice',
+    async (side, step) => {
+      lab = await Lab.open(fast)
+      const freezer = new Freezer(step, side)
+      const killed = await lab.start(freezer.options)
+      await lab.post('trades', [...tradeEvents(30), ...tradeEvents(30, { prefix: 'late', day: '2013-10-01' })])
+      for (let from = 30; !freezer.frozen; from += 10) {
+        await lab.post('trades', tradeEvents(20, { from: from - 10 }))
+        await until('a commit, or the freeze', async () => {
+          if (freezer.frozen) return true
+          const { checkpoint, logEnd } = await killed.status('trades')
+          return checkpoint === logEnd
+        })
+      }
+      const sent = Number(await killed.value('select count(*) from trades'))
+      await killed.abandon()
+      const engine = await lab.start()
+      await engine.caughtUp('trades')
+      const afterwards = Number(await engine.value('select count(*) from trades'))
+      expect(afterwards).toBeGreaterThanOrEqual(sent)
+      await lab.post('trades', [...tradeEvents(300), ...tradeEvents(30, { prefix: 'late', day: '2013-10-01' })])
+      await engine.committed('trades')
+      await expectTrades(engine, 330)
+      await expectSoundTable(engine)
+    },
+  )
+
+  test('between a dead letter and the commit behind it finds the dead letter again, once', async () => {
+    lab = await Lab.open(fast)
+    const broken = { id: 'x', time: '2013-10-07T00:00:00Z', raw: '{"id":"x","price":1,"price":2}' }
+    for (const step of [1, 2, 4, 6, 8, 10]) {
+      const freezer = new Freezer(step, 'after')
+      const killed = await lab.start(freezer.options)
+      await lab.post('trades', [trade(`t${step}`, '2013-10-07T00:00:00Z'), { ...broken, id: `x${step}` }])
+      await until('the freeze, or the commit', async () => {
+        if (freezer.frozen) return true
+        const { checkpoint, logEnd } = await killed.status('trades')
+        return checkpoint === logEnd
+      })
+      await killed.abandon()
+    }
+    const engine = await lab.start()
+    await engine.committed('trades')
+    await expectTrades(engine, 6)
+    const letters = await engine.sql('select count(*) as n, count(distinct _event_id) as d from dead_letters')
+    expect(letters).toEqual([{ n: 6, d: 6 }])
+  })
+})
+
+describe('a commit', () => {
+  /** Commits one batch, then another one with the fault in place, and expects all of it once. */
+  async function commitWith(options: (armed: { on: boolean }) => EngineOptions): Promise<LabEngine> {
+    lab = await Lab.open(fast)
+    const armed = { on: false }
+    const engine = await lab.start(options(armed))
+    await lab.post('trades', tradeEvents(10))
+    await engine.committed('trades')
+    armed.on = true
+    await lab.post('trades', tradeEvents(20))
+    await engine.committed('trades')
+    await expectTrades(engine, 20)
+    await lab.post('trades', tradeEvents(30))
+    await engine.committed('trades')
+    await expectTrades(engine, 30)
+    await expectSoundTable(engine)
+    await until('the problem is over', async () => (await engine.status('trades')).problem === null)
+    await engine.stop()
+    const next = await lab.start()
+    await expectTrades(next, 30)
+    return next
+  }
+
+  /** Fails the first `times` changes that match. */
+  function failing(armed: { on: boolean }, matches: (change: Change, key: string) => boolean, times: number, late = false): EngineOptions {
+    let left = times
+    return {
+      wrapStore: (store) =>
+        intercepted(store, async (change, key, apply) => {
+          if (!armed.on || left === 0 || !matches(change, key)) return apply()
+          left--
+          if (late) await apply()
+          throw new Error('the disk is not in the mood')
+        }),
+    }
+  }
+
+  test('is made again when a data file cannot be stored', async () => {
+    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 2))
+  })
+
+  test('is made again when a data file was stored and the answer lost', async () => {
+    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 1, true))
+  })
+
+  test('is made again when a manifest cannot be stored', async () => {
+    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.avro'), 2))
+  })
+
+  test('is made again when the metadata cannot be stored', async () => {
+    await commitWith((armed) => failing(armed, (change) => change === 'putIfAbsent', 2))
+  })
+
+  test('is known to be made when the metadata was stored and the answer lost', async () => {
+    await commitWith((armed) => failing(armed, (change) => change === 'putIfAbsent', 1, true))
+  })
+
+  function failingCatalog(armed: { on: boolean }, commit: (apply: () => ReturnType<Catalog['commit']>) => ReturnType<Catalog['commit']>, load?: () => void): EngineOptions {
+    return {
+      wrapCatalog: (catalog) => ({
+        tables: () => catalog.tables(),
+        create: (...request) => catalog.create(...request),
+        load: async (name) => {
+          if (armed.on) load?.()
+          return catalog.load(name)
+        },
+        commit: (...request) => (armed.on ? commit(() => catalog.commit(...request)) : catalog.commit(...request)),
+      }),
+    }
+  }
+
+  test('is known to be made when neither its answer nor the table can be had for a while', async () => {
+    let silence = 0
+    await commitWith((armed) =>
+      failingCatalog(
+        armed,
+        async (apply) => {
+          const table = await apply()
+          if (silence > 0) return table
+          silence = 3
+          throw new Error('connection reset')
+        },
+        () => {
+          if (silence > 1) {
+            silence--
+            throw new Error('connection refused')
+          }
+        },
+      ),
+    )
+  })
+
+  test('is made again when the catalog refuses it for a while', async () => {
+    let left = 2
+    await commitWith((armed) =>
+      failingCatalog(armed, (apply) => (left-- > 0 ? Promise.reject(new Error('503')) : apply())),
+    )
+  })
+
+  test('that fails shows as a problem, while its rows stay visible and loading goes on', async () => {
+    lab = await Lab.open(fast)
+    const armed = { on: true }
+    const engine = await lab.start(failing(armed, () => true, Number.POSITIVE_INFINITY))
+    await lab.post('trades', tradeEvents(10))
+    await until('a problem', async () => (await engine.status('trades')).problem !== null)
+    await lab.post('trades', tradeEvents(20))
+    await engine.caughtUp('trades')
+    await expectTrades(engine, 20)
+    expect((await engine.status('trades')).problem).toContain('not in the mood')
+    armed.on = false
+    await engine.committed('trades')
+    await until('the problem is over', async () => (await engine.status('trades')).problem === null)
+    await expectTrades(engine, 20)
+  })
+})
+
+describe('two engines on one lake', () => {
+  test('load nothing twice and lose nothing, with ids and without', async () => {
+    lab = await Lab.open({
+      ...fast,
+      streams: { trades: streamPlan('trades'), plain: streamPlan('plain', { id: null, time: null }) },
+    })
+    const engines = [await lab.start(), await lab.start()]
+    for (let batch = 0; batch < 25; batch++) {
+      await lab.post('trades', tradeEvents(20, { from: batch * 10 }))
+      await lab.post('plain', Array.from({ length: 10 }, (_, index) => ({ id: `${batch}-${index}`, fields: { batch, index } })))
+      if (batch % 5 === 4) await engines[batch % 2]!.committed('trades')
+    }
+    for (const engine of engines) {
+      for (const stream of ['trades', 'plain']) await engine.committed(stream)
+      await expectTrades(engine, 260)
+      expect(await engine.sql('select count(*) as n, count(distinct _event_id) as d from plain')).toEqual([{ n: 250, d: 250 }])
+    }
+    for (const engine of engines) await engine.stop()
+    const engine = await lab.start()
+    await expectTrades(engine, 260)
+    expect(await engine.value('select count(*) from plain')).toBe(250)
+    await expectSoundTable(engine)
+  })
+
+  test('keep a column as wide as either of them made it', async () => {
+    lab = await Lab.open({ streams: { trades: streamPlan('trades') } })
+    const stale = await lab.start()
+    await lab.post('trades', [trade('a', '2013-10-07T00:00:00Z', { price: 1 })])
+    await stale.caughtUp('trades')
+    const other = await lab.start()
+    await lab.post('trades', [trade('b', '2013-10-07T00:00:01Z', { price: 'high', more: true })])
+    await other.caughtUp('trades')
+    await other.stop()
+    await stale.stop()
+    const engine = await lab.start()
+    await engine.caughtUp('trades')
+    expect(await engine.sql('select price, more from trades order by id')).toEqual([
+      { price: '1', more: null },
+      { price: 'high', more: true },
+    ])
+  })
+})
+
+describe('a damaged log', () => {
+  test('is a problem of its stream alone, and loading goes on once it is mended', async () => {
+    lab = await Lab.open({ streams: { trades: streamPlan('trades'), other: streamPlan('other') } })
+    await lab.post('trades', tradeEvents(10))
+    await lab.post('trades', tradeEvents(20))
+    const folder = join(lab.logDir, 'trades', '0')
+    const segment = join(folder, (await readdir(folder)).find((name) => name.endsWith('.ndjson'))!)
+    const whole = await readFile(segment)
+    const file = await open(segment, 'r+')
+    await file.write(Buffer.from('X'), 0, 1, whole.lastIndexOf('"price"') + 3)
+    await file.close()
+    const engine = await lab.start()
+    await until('a problem', async () => (await engine.status('trades')).problem !== null)
+    await expectTrades(engine, 10)
+    await lab.post('other', tradeEvents(5))
+    await engine.caughtUp('other')
+    expect(await engine.value("select problem from freshet.streams where name = 'trades'")).toContain('checksum')
+    await writeFile(`${segment}.mended`, whole)
+    await rename(`${segment}.mended`, segment)
+    await engine.caughtUp('trades')
+    await expectTrades(engine, 20)
+    expect((await engine.status('trades')).problem).toBeNull()
+  })
+})
+
+describe('a query that runs out of memory', () => {
+  test('fails alone: loading and committing go on', async () => {
+    lab = await Lab.open({
+      plan: { lake: { flushIntervalMs: 1 }, engine: { memoryBytes: 96 << 20, spillBytesMax: 1 << 20 } },
+    })
+    const engine = await lab.start()
+    const hungry = { sql: 'select count(*) from (select distinct hash(a.range) from range(30000000) a)' }
+    const query = engine.query(hungry)
+    for (let batch = 0; batch < 10; batch++) await lab.post('trades', tradeEvents(100, { from: batch * 100 }))
+    const answer = await query
+    expect(JSON.parse(answer.text)).toMatchObject({ code: 'query_memory', status: 422 })
+    await engine.committed('trades')
+    await expectTrades(engine, 1000)
+  })
+})
