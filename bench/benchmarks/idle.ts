@@ -26,13 +26,21 @@ export async function idle(lab: Lab): Promise<Result> {
   await generator.stop()
   await untilCommitted(server.sql, distinct)
   await checkRows(server.sql, lab.corpus, distinct)
+  const pids = await server.sql.pids()
   server.sql.close()
   const tree = treeOf(server.pid)
+  const cpuByRole = (): Record<string, number> =>
+    Object.fromEntries([...pids].map(([role, pid]) => [role, cpuSeconds([pid])]))
   const before = cpuSeconds(tree)
+  const beforeByRole = cpuByRole()
   const startedAt = performance.now()
   lab.say(`leaving ${tree.length} processes alone for ${idleSeconds} s`)
   await sleep(idleSeconds * 1000)
   const used = cpuSeconds(tree) - before
+  const byRole = Object.entries(cpuByRole()).map(([role, seconds]) => [
+    role,
+    rounded(seconds - (beforeByRole[role] ?? 0)),
+  ])
   const percent = (100 * used) / ((performance.now() - startedAt) / 1000)
   await lab.close()
   return {
@@ -42,6 +50,10 @@ export async function idle(lab: Lab): Promise<Result> {
     limit: null,
     ratio: null,
     goal: { text: `at most ${percentGoal}%`, met: percent <= percentGoal },
-    details: { processes: tree.length, seconds: idleSeconds, cpuSeconds: rounded(used) },
+    details: {
+      processes: tree.length,
+      seconds: idleSeconds,
+      cpuSeconds: { all: rounded(used), ...Object.fromEntries(byRole) },
+    },
   }
 }

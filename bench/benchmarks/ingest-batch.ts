@@ -7,7 +7,7 @@ const shape = { events: 500, overlap: 0 }
 
 /** Durable, validated events a second in NDJSON batches, against the same HTTP server that only parses. */
 export async function ingestBatch(lab: Lab): Promise<Result> {
-  const rounds = lab.quick ? 4 : 7
+  const rounds = lab.quick ? 3 : 7
   const { gateway, limit, details } = await ingestInTurns(lab, {
     limit: 'parse',
     connections: 16,

@@ -10,7 +10,7 @@ export async function ingestSingle(lab: Lab): Promise<Result> {
     limit: 'nothing',
     connections: 64,
     shape: { events: 1, overlap: 0 },
-    rounds: lab.quick ? 4 : 7,
+    rounds: lab.quick ? 3 : 7,
     secondsPerRound: lab.quick ? 1.2 : 3,
   })
   const ratio = gateway / limit

@@ -16,14 +16,15 @@ export async function memory(lab: Lab): Promise<Result> {
   const { early, late, earlyRows } = peaks
   const growth = { gateway: late.gateway / early.gateway, engine: late.engine / early.engine }
   const small = late.gateway <= gatewayGoalBytes && late.engine <= engineGoalBytes
-  const flat = growth.gateway <= flatFactor && growth.engine <= flatFactor
+  // The first rows of a table fill the hot tail; only from there on memory has to stay as it is.
+  const flat = lab.quick || (growth.gateway <= flatFactor && growth.engine <= flatFactor)
   return {
     name: 'memory',
     value: (late.gateway + late.engine) / megabyte,
     unit: 'MB, gateway and engine',
     limit: null,
     ratio: null,
-    goal: { text: 'gateway 250 MB, engine 1,000 MB; flat', met: small && flat },
+    goal: { text: `gateway 250 MB, engine 1,000 MB${lab.quick ? '' : '; flat'}`, met: small && flat },
     details: {
       gatewayMB: rounded(late.gateway / megabyte),
       engineMB: rounded(late.engine / megabyte),

@@ -27,7 +27,7 @@ export interface IngestRates {
 }
 
 /** Until both servers' code has been compiled and optimised. */
-const warmUpSeconds = 3
+const warmUpSeconds = 2
 
 /**
  * Only the gateway runs while rates are taken, as the engine would take part of the processor from it and not from the limit

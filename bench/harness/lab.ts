@@ -1,6 +1,7 @@
 /** Where a benchmark works: folders, servers, generators and tasks that all end with it, however it ends. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import {
   freePort,
   spawnServer,
@@ -15,7 +16,10 @@ import type { LimitServerSpec } from './limit-server.ts'
 import type { LoadResult, LoadSpec } from './load-run.ts'
 import { SqlClient } from './sql-client.ts'
 
-const configFolder = join(import.meta.dirname, '..', 'config')
+const configs = {
+  committing: new URL('../config/committing.config.ts', import.meta.url),
+  holding: new URL('../config/holding.config.ts', import.meta.url),
+}
 const engineWithinMs = 120_000
 
 export interface Server {
@@ -27,7 +31,7 @@ export interface Server {
 }
 
 export interface ServerSpec {
-  config: 'committing' | 'holding'
+  config: keyof typeof configs
   dataDir: string
   role?: 'gateway' | 'engine'
   /** Port of the gateway; a free one unless given. */
@@ -72,7 +76,7 @@ export class Lab {
   async startServer(spec: ServerSpec): Promise<Server> {
     const port = spec.port ?? (await freePort(0))
     const server: ServerProcess = spawnServer({
-      config: join(configFolder, `${spec.config}.config.ts`),
+      config: fileURLToPath(configs[spec.config]),
       dataDir: spec.dataDir,
       port,
       logFile: join(spec.dataDir, `${spec.role ?? 'server'}.log`),

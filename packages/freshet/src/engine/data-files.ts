@@ -1,4 +1,7 @@
-/** Writes hot rows to Parquet, one file for each partition, and puts the files into the table's folder, durable. */
+/**
+ * Writes rows to Parquet: hot rows when they are flushed, one file for each partition, and large chunks as soon as they are loaded.
+ * Files enter the table's folder durable; nothing refers to them until they are committed.
+ */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
@@ -9,6 +12,7 @@ import { defaultSpec } from '../lake/metadata.ts'
 import { partitionFolder, partitionRange, timePartitionOf, type TimePartition } from '../lake/partition.ts'
 import type { IcebergSchema, IcebergType, NestedField } from '../lake/schema.ts'
 import { pathOf } from '../lake/table-paths.ts'
+import type { FileSystem } from '../runtime/file-system.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
 import type { HotTable } from './hot-tail.ts'
@@ -32,24 +36,35 @@ export interface WrittenFile {
   dataFile: DataFile
 }
 
+/** A Parquet file in scratch whose rows all belong to one partition. */
+export interface ReadyFile {
+  file: string
+  rows: number
+  statistics: CopyStatistics
+  /** The schema it was written with. */
+  schema: IcebergSchema
+  partition: number
+}
+
 export interface WriteDeps {
   store: ObjectStore
+  fileSystem: FileSystem
   random: Random
   tmpDir: string
 }
 
-/** The rows of `hot` as data files of the table. Nothing refers to them until they are committed. */
+/** The rows of `hot` as data files of the table. */
 export async function writeDataFiles(
   connection: DuckDBConnection,
   deps: WriteDeps,
   request: WriteRequest,
 ): Promise<WrittenFile[]> {
-  const time = timePartitionOf(defaultSpec(request.table.metadata), request.schema)
-  if (time === undefined)
-    throw new Error(`The table ${request.table.name} is partitioned in a way that Freshet does not write`)
-  const rows = request.hot.map((table) => selectHot(request.columns, table)).join(' UNION ALL ')
-  const partitions = await partitionsOf(connection, rows, time)
+  const time = partitioning(request.table, request.schema)
   const written: WrittenFile[] = []
+  for (const { ready } of request.hot) if (ready) written.push(await placeReady(deps, request.table, time, ready))
+  const loose = request.hot.filter(({ ready }) => ready === undefined)
+  const rows = loose.map((table) => selectHot(request.columns, table)).join(' UNION ALL ')
+  const partitions = loose.length === 0 ? [] : await partitionsOf(connection, rows, time)
   for (const partition of partitions) {
     const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
     written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${rows})${filter}`))
@@ -58,6 +73,49 @@ export async function writeDataFiles(
   const found = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
   if (found !== total) throw new Error(`Of ${total} rows of ${request.table.name}, ${found} were written to data files`)
   return written
+}
+
+function partitioning(table: LoadedTable, schema: IcebergSchema): TimePartition {
+  const time = timePartitionOf(defaultSpec(table.metadata), schema)
+  if (time === undefined) throw new Error(`The table ${table.name} is partitioned in a way that Freshet does not write`)
+  return time
+}
+
+/**
+ * Writes the rows of `select`, which has exactly `columns`, to a Parquet file in scratch that can enter the table as it is.
+ * @returns undefined, and no file, when the rows belong to several partitions
+ */
+export async function writeReadyFile(
+  connection: DuckDBConnection,
+  deps: Omit<WriteDeps, 'store' | 'fileSystem'>,
+  request: Omit<WriteRequest, 'hot'> & { select: string },
+): Promise<ReadyFile | undefined> {
+  const { table, schema, columns, select } = request
+  const file = join(deps.tmpDir, `${deps.random.hex(16)}.parquet`)
+  try {
+    const statistics = await copyRows(connection, select, file, schema, columns)
+    const written = `SELECT * FROM read_parquet(${literal(file)})`
+    const [partition, ...others] = await partitionsOf(connection, written, partitioning(table, schema))
+    if (partition !== undefined && others.length === 0) return { file, rows: Number(statistics.count), statistics, schema, partition }
+  } catch (error) {
+    await rm(file, { force: true })
+    throw error
+  }
+  await rm(file, { force: true })
+  return undefined
+}
+
+/** Puts a ready file into the table's folder under a second name: queries go on reading the first until the commit is done. */
+async function placeReady(
+  { store, random, tmpDir, fileSystem }: WriteDeps,
+  table: LoadedTable,
+  time: TimePartition,
+  { file, statistics, schema, partition }: ReadyFile,
+): Promise<WrittenFile> {
+  const name = `${random.hex(16)}.parquet`
+  const second = join(tmpDir, name)
+  await fileSystem.link(file, second)
+  return place(store, table, time, { file: second, name, statistics, schema, partition })
 }
 
 async function partitionsOf(connection: DuckDBConnection, rows: string, time: TimePartition): Promise<number[]> {
@@ -94,24 +152,40 @@ async function writeFile(
   select: string,
 ): Promise<WrittenFile> {
   const name = `${random.hex(16)}.parquet`
-  const place = `data/${partitionFolder(time, partition)}/${name}`
   const file = join(tmpDir, name)
   try {
-    const result = await connection.runAndReadAll(
-      `COPY (${select}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIds(schema, columns)}, RETURN_STATS)`,
-    )
-    const statistics = statisticsOf(result.getRowObjectsJson()[0]!)
-    const key = `${table.name}/${place}`
-    await store.put(key, { file })
-    const dataFile = dataFileFrom(statistics, {
-      path: pathOf(table, place),
-      schema,
-      partition: { [time.name]: partition },
-    })
-    return { key, partition, dataFile }
+    const statistics = await copyRows(connection, select, file, schema, columns)
+    return await place(store, table, time, { file, name, statistics, schema, partition })
   } finally {
     await rm(file, { force: true })
   }
+}
+
+async function copyRows(
+  connection: DuckDBConnection,
+  select: string,
+  file: string,
+  schema: IcebergSchema,
+  columns: readonly Column[],
+): Promise<CopyStatistics> {
+  const result = await connection.runAndReadAll(
+    `COPY (${select}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIds(schema, columns)}, RETURN_STATS)`,
+  )
+  return statisticsOf(result.getRowObjectsJson()[0]!)
+}
+
+async function place(
+  store: ObjectStore,
+  table: LoadedTable,
+  time: TimePartition,
+  written: Omit<ReadyFile, 'rows'> & { name: string },
+): Promise<WrittenFile> {
+  const { file, name, statistics, schema, partition } = written
+  const where = `data/${partitionFolder(time, partition)}/${name}`
+  const key = `${table.name}/${where}`
+  await store.put(key, { file })
+  const dataFile = dataFileFrom(statistics, { path: pathOf(table, where), schema, partition: { [time.name]: partition } })
+  return { key, partition, dataFile }
 }
 
 function statisticsOf(row: Record<string, unknown>): CopyStatistics {

@@ -1,19 +1,24 @@
 /**
  * The hot tail of one stream: the rows that are loaded from the log but not committed yet, in tables of the embedded database.
- * The last table takes new rows; the ones before it are frozen and on their way into the lake. A change of columns starts a new
- * table, so a table's columns never change.
+ * The last table takes new rows; the ones before it are on their way into the lake. A change of columns starts a new table, so a
+ * table's columns never change. A chunk that is large enough for a data file of its own goes to Parquet at once, and is hot as that
+ * file: it is parsed once, takes no memory, and need only be put in place when it is committed.
  */
+import { rm } from 'node:fs/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column } from '../config/plan.ts'
 import { readJson, sameColumns, storedSelect, storedType } from './columns.ts'
+import type { ReadyFile } from './data-files.ts'
 import { tailSchema } from './duckdb.ts'
-import { identifier } from './sql-text.ts'
+import { identifier, literal } from './sql-text.ts'
 
 export interface HotTable {
-  /** Its name as SQL, schema included. */
+  /** What stands in FROM. */
   relation: string
   columns: readonly Column[]
   rows: number
+  /** Set when the rows are in a file, not in a table of the database. */
+  ready?: ReadyFile
 }
 
 export class HotTail {
@@ -48,30 +53,56 @@ export class HotTail {
     return { relation, columns: [...columns], rows: 0 }
   }
 
+  /** From now on rows go to this table. */
   add(table: HotTable): void {
     this.#tables.push(table)
+  }
+
+  /** A file with rows, as a table. It belongs to the tail once it was added with `addFile`. */
+  fileTable(ready: ReadyFile, columns: readonly Column[]): HotTable {
+    return { relation: `read_parquet(${literal(ready.file)})`, columns: [...columns], rows: ready.rows, ready }
+  }
+
+  /** Adds a file in front of the table that takes rows. */
+  addFile(table: HotTable): void {
+    this.#tables.splice(-1, 0, table)
   }
 
   /** Adds the events in an NDJSON file of log lines; returns how many. */
   async insert(connection: DuckDBConnection, file: string, recordBytesMax: number): Promise<number> {
     const table = this.#tables.at(-1)!
-    const source = readJson(file, table.columns, recordBytesMax)
     const result = await connection.run(
-      `INSERT INTO ${table.relation} SELECT ${storedSelect(table.columns)} FROM ${source} WHERE _event_id IS NOT NULL`,
+      `INSERT INTO ${table.relation} ${this.selectNew(file, table.columns, recordBytesMax)}`,
     )
     table.rows += result.rowsChanged
     return result.rowsChanged
   }
 
-  /** Drops tables; within the transaction that makes the view find their rows elsewhere. */
-  async drop(connection: DuckDBConnection, tables: readonly HotTable[]): Promise<void> {
-    for (const { relation } of tables) await connection.run(`DROP TABLE ${relation}`)
+  /** The events in an NDJSON file of log lines, as rows with these columns. */
+  selectNew(file: string, columns: readonly Column[], recordBytesMax: number): string {
+    const source = readJson(file, columns, recordBytesMax)
+    return `SELECT ${storedSelect(columns)} FROM ${source} WHERE _event_id IS NOT NULL`
   }
 
-  /** Forgets dropped tables, once that transaction has committed. */
-  forget(tables: readonly HotTable[]): void {
+  /** Drops tables; within the transaction that makes the view find their rows elsewhere. */
+  async drop(connection: DuckDBConnection, tables: readonly HotTable[]): Promise<void> {
+    for (const { relation, ready } of tables) if (!ready) await connection.run(`DROP TABLE ${relation}`)
+  }
+
+  /**
+   * Forgets dropped tables, once that transaction has committed. Queries that began before it may still open their files: these
+   * are removed after `keepMs`, the longest that a query can run.
+   */
+  forget(tables: readonly HotTable[], keepMs: number): void {
+    const files = tables.flatMap(({ ready }) => (ready ? [ready.file] : []))
+    if (files.length > 0) setTimeout(() => void removeAll(files), keepMs).unref()
     const gone = new Set(tables)
     const kept = this.#tables.filter((table) => !gone.has(table))
     this.#tables.splice(0, this.#tables.length, ...kept)
   }
+}
+
+async function removeAll(files: readonly string[]): Promise<void> {
+  // What cannot be removed now goes when the engine starts again.
+  for (const file of files) await rm(file, { force: true }).catch(() => undefined)
 }

@@ -34,13 +34,14 @@ import { planScan, type ScanFile, type ScanPlan } from '../lake/scan.ts'
 import type { Chunk, Position } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
+import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
 import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
 import { mergeColumns, readJson, sameColumns, storedSelect } from './columns.ts'
-import { writeDataFiles } from './data-files.ts'
+import { writeDataFiles, writeReadyFile } from './data-files.ts'
 import type { DeadLetter } from './dead-letters.ts'
 import { IdBook, type IdFile } from './dedup/id-book.ts'
 import { scanEvents, type ScannedEvents, type Scope } from './dedup/scan.ts'
@@ -59,6 +60,7 @@ export interface StreamTableDeps {
   /** Root folder of the tables, where DuckDB reads data files. */
   lakeDir: string
   tmpDir: string
+  fileSystem: FileSystem
   clock: Clock
   random: Random
   logger: Logger
@@ -88,6 +90,8 @@ interface Frozen {
 const idBudgetBytes = 256 * 1024 * 1024
 /** What a line may have beside the client's event; as a dead letter's text, the event is at most twice as long. */
 const systemBytesMax = 64 * 1024
+/** New events of at least this size become a data file of their own at once. */
+const fileBytesMin = 32 * 1024 * 1024
 const partition = 0
 
 export class StreamTable {
@@ -99,6 +103,7 @@ export class StreamTable {
   /** Loads and view changes, one at a time. */
   readonly #writing = new Mutex()
   readonly #flushing = new Mutex()
+  readonly #creating = new Mutex()
   readonly #declared: ReadonlySet<string>
   readonly #recordBytesMax: number
   #table: LoadedTable | undefined
@@ -260,7 +265,36 @@ export class StreamTable {
     if (pieces.length === 0) return 0
     const columns = this.stream.open ? await this.#grow(file) : this.#columns
     if (this.#hot.needsTable(columns)) await this.#startTable(columns)
-    return this.#hot.insert(this.#connection, file, this.#recordBytesMax)
+    const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0)
+    const rows = bytes < fileBytesMin ? undefined : await this.#insertAsFile(file, columns)
+    return rows ?? this.#hot.insert(this.#connection, file, this.#recordBytesMax)
+  }
+
+  /**
+   * Takes the events of a large scratch file as a data file that only has to be put in place at the next flush.
+   * @returns undefined when they have to go through a hot table: they belong to several partitions, or bring new columns
+   */
+  async #insertAsFile(file: string, columns: readonly Column[]): Promise<number | undefined> {
+    const { random, tmpDir } = this.#deps
+    const table = await this.#ensureTable(columns)
+    if (evolveTable(table.metadata, columns)) return undefined
+    const schema = currentSchema(table.metadata)
+    const select = this.#hot.selectNew(file, columns, this.#recordBytesMax)
+    const ready = await writeReadyFile(this.#connection, { random, tmpDir }, { table, schema, columns, select })
+    if (ready === undefined) return undefined
+    const added = this.#hot.fileTable(ready, columns)
+    await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, added])
+    this.#hot.addFile(added)
+    return ready.rows
+  }
+
+  /** The stream's table in the lake, made if there is none yet. */
+  #ensureTable(columns: readonly Column[]): Promise<LoadedTable> {
+    const { catalog } = this.#deps
+    return this.#creating.run(async () => {
+      this.#table ??= await catalog.create(this.stream.name, this.#newMetadata(columns))
+      return this.#table
+    })
   }
 
   /** From now on rows go to a new hot table with these columns. */
@@ -350,9 +384,8 @@ export class StreamTable {
   }
 
   async #commit(frozen: Frozen): Promise<void> {
-    const { catalog, store, clock, random, logger, database, tmpDir } = this.#deps
-    this.#table ??= await catalog.create(this.stream.name, this.#newMetadata(frozen.columns))
-    const table = this.#table
+    const { catalog, store, fileSystem, clock, random, logger, database, tmpDir } = this.#deps
+    const table = await this.#ensureTable(frozen.columns)
     // Another writer may have widened the table meanwhile: its types must never become narrower again.
     const columns = mergeColumns(frozen.columns, knownColumns(table))
     const evolution = evolveTable(table.metadata, columns)
@@ -362,7 +395,7 @@ export class StreamTable {
       hot.length === 0
         ? []
         : await database.with((connection) =>
-            writeDataFiles(connection, { store, random, tmpDir }, { table, schema, columns, hot }),
+            writeDataFiles(connection, { store, fileSystem, random, tmpDir }, { table, schema, columns, hot }),
           )
     const deps: CommitDeps = { catalog, store, clock, random, logger }
     try {
@@ -395,7 +428,7 @@ export class StreamTable {
       this.#table = table
       this.#scan = scan
       this.#columns = columns
-      this.#hot.forget(frozen.tables)
+      this.#hot.forget(frozen.tables, this.#deps.plan.sql.timeoutMs)
       this.#noteFiles(frozen, scan)
       this.#committed = frozen.to
       this.#frozen = undefined
@@ -441,7 +474,7 @@ export class StreamTable {
         await this.#hot.drop(this.#connection, stale)
         return first
       })
-      this.#hot.forget(stale)
+      this.#hot.forget(stale, this.#deps.plan.sql.timeoutMs)
       this.#hot.add(created)
       this.#table = table
       this.#scan = scan
