@@ -61,13 +61,16 @@ async function main(options: Options): Promise<number> {
   mkdirSync(parent, { recursive: true })
   const root = mkdtempSync(join(parent, 'bench-'))
   const lab = new Lab({ quick: options.quick, root, say: (line) => console.log(`  ${line}`) })
-  const leave = (code: number): void => {
+  let interrupted = false
+  const leave = (): void => {
+    if (interrupted) return
+    interrupted = true
     void lab.close().finally(() => {
       rmSync(root, { recursive: true, force: true, maxRetries: 3 })
-      process.exit(code)
+      process.exit(interruptedCode)
     })
   }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => leave(interruptedCode))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, leave)
 
   const results: Result[] = []
   const failures: string[] = []
@@ -79,6 +82,7 @@ async function main(options: Options): Promise<number> {
     try {
       results.push(await benchmarks[name]!(lab))
     } catch (error) {
+      if (interrupted) return interruptedCode
       failures.push(name)
       console.error(`${name} failed: ${error instanceof Error ? error.message : String(error)}`)
     } finally {

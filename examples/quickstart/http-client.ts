@@ -1,4 +1,8 @@
 /** The two calls of the HTTP API that the quickstart needs: posting a batch, and SQL. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const attemptsMax = 50
+const retryPauseMs = 200
 
 /** The answer to a batch. */
 export interface Accepted {
@@ -49,14 +53,41 @@ export async function postEvents(url: string, stream: string, batch: Batch): Pro
   return JSON.parse(body) as Accepted
 }
 
-/** The rows of a query's answer. @throws RefusedError when the query was not answered; TypeError when the server cannot be reached */
-export async function sql(url: string, query: string, params: Readonly<Record<string, unknown>> = {}): Promise<Row[]> {
+/**
+ * The rows of a query's answer. While the engine is being started again, say, the query is sent again.
+ * @throws RefusedError when the query was not answered; TypeError when the server cannot be reached
+ */
+export async function sql(url: string, query: string): Promise<Row[]> {
+  const { result } = await persistently(() => sqlOnce(url, query))
+  return result
+}
+
+/** As `sql`, but a single attempt. */
+export async function sqlOnce(url: string, query: string): Promise<Row[]> {
   const response = await fetch(`${url}/v1/sql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ sql: query, params, format: 'json' }),
+    body: JSON.stringify({ sql: query, format: 'json' }),
   })
   const body = await response.text()
   if (response.status !== 200) throw new RefusedError(query, response.status, body)
   return (JSON.parse(body) as { rows: Row[] }).rows
+}
+
+/**
+ * Tries again, for ten seconds, what failed for a reason that passes: no connection, or a server that says 503.
+ * @throws the last failure, or any other at once
+ */
+export async function persistently<Result>(
+  action: () => Promise<Result>,
+): Promise<{ result: Result; attempts: number }> {
+  for (let attempts = 1; ; attempts++) {
+    try {
+      return { result: await action(), attempts }
+    } catch (error) {
+      const passing = error instanceof TypeError || (error instanceof RefusedError && error.status === 503)
+      if (!passing || attempts === attemptsMax) throw error
+      await sleep(retryPauseMs)
+    }
+  }
 }

@@ -7,14 +7,14 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { lastingFolder, temporaryFolder, type DataFolder } from './data-folder.ts'
 import { FreshnessWatch } from './freshness-watch.ts'
-import { postEvents, sql } from './http-client.ts'
+import { postEvents, sqlOnce } from './http-client.ts'
 import { quantile } from './quantile.ts'
 import { replay, type Tally } from './replay.ts'
 import { barsSql, barsTable, dataFiles, fileTable, grouped, venueTable, venueTotals } from './report.ts'
 import { readSample, type Trade } from './sample.ts'
 import { freePort, spawnServer, waitFor, waitUntilReady, type ServerProcess } from './server-process.ts'
 import { planSites, wrongTrade } from './sites.ts'
-import { verifyFiles, verifyLedger, verifyTable, waitUntilCommitted } from './verify.ts'
+import { recognisedRepeats, verifyFiles, verifyTable, waitUntilCommitted } from './verify.ts'
 
 const preferredPort = 7070
 /** How long the trades of the first half hour of the day take here. */
@@ -48,7 +48,7 @@ async function startServer(folder: DataFolder): Promise<ServerProcess> {
   try {
     await waitUntilReady(server)
     await waitFor('the first query', engineWithinMs, () =>
-      sql(server.url, 'select 1').then(
+      sqlOnce(server.url, 'select 1').then(
         () => true,
         () => false,
       ),
@@ -92,7 +92,7 @@ async function tell(url: string, trades: readonly Trade[], startedAt: number): P
   )
   const rows = await verifyTable(url, trades)
   await verifyFiles(url, rows)
-  const recognised = await verifyLedger(url, { accepted: tally.accepted, rows })
+  const recognised = await recognisedRepeats(url)
   say(
     `\nChecked: ${grouped(rows)} rows for ${grouped(trades.length)} trades, each venue with its own trades and shares.`,
   )
@@ -197,10 +197,10 @@ async function main(once: boolean): Promise<number> {
 const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } })
 try {
   process.exitCode = await main(values.once)
-  // What was interrupted may still be waiting for answers that will not come.
-  if (process.exitCode === interruptedCode) process.exit()
 } catch (error) {
   const reason = error instanceof Error ? error.message : String(error)
   say(values.once ? JSON.stringify({ quickstart: 'failed', reason }) : `The quickstart failed: ${reason}`)
   process.exitCode = 1
 }
+// What was cut short may still be waiting for answers that will not come.
+process.stdout.write('', () => process.exit())

@@ -1,11 +1,8 @@
 /** Sends what every site has to send, all sites at once, each one batch after the other. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FreshnessWatch } from './freshness-watch.ts'
-import { postEvents, RefusedError, type Accepted, type Batch } from './http-client.ts'
+import { persistently, postEvents, type Accepted, type Batch } from './http-client.ts'
 import type { Delivery, Site } from './sites.ts'
-
-const attemptsMax = 10
-const retryPauseMs = 200
 
 /** What the server said about all that was sent. */
 export interface Tally {
@@ -73,17 +70,10 @@ async function send(
   tally.duplicateBatchEvents += second.duplicates
 }
 
-/** Sends a batch, under the same number, until it is answered; a server that is busy or restarting is given a moment. */
+/** Sends a batch, under the same number, until it is answered. */
 async function postPersistently(url: string, batch: Batch): Promise<Accepted & { attempts: number }> {
-  for (let attempts = 1; ; attempts++) {
-    try {
-      return { ...(await postEvents(url, 'trades', batch)), attempts }
-    } catch (error) {
-      const passing = error instanceof TypeError || (error instanceof RefusedError && error.status === 503)
-      if (!passing || attempts === attemptsMax) throw error
-      await sleep(retryPauseMs)
-    }
-  }
+  const { result, attempts } = await persistently(() => postEvents(url, 'trades', batch))
+  return { ...result, attempts }
 }
 
 function wrongAnswer(batch: Batch, expected: string, answer: Accepted): Error {

@@ -1,6 +1,6 @@
 /** A Freshet server as a child process: started, waited for, stopped. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -108,6 +108,7 @@ export async function freePort(preferred: number): Promise<number> {
   throw new Error('no port is free on 127.0.0.1')
 }
 
+/** The end of a server's output; its folder may be gone already when everything is being stopped at once. */
 function tailOf(file: string): string {
-  return readFileSync(file, 'utf8').slice(-logTailCharacters).trim()
+  return existsSync(file) ? readFileSync(file, 'utf8').slice(-logTailCharacters).trim() : ''
 }

@@ -96,7 +96,8 @@ export async function writeReadyFile(
     const statistics = await copyRows(connection, select, file, schema, columns)
     const written = `SELECT * FROM read_parquet(${literal(file)})`
     const [partition, ...others] = await partitionsOf(connection, written, partitioning(table, schema))
-    if (partition !== undefined && others.length === 0) return { file, rows: Number(statistics.count), statistics, schema, partition }
+    if (partition !== undefined && others.length === 0)
+      return { file, rows: Number(statistics.count), statistics, schema, partition }
   } catch (error) {
     await rm(file, { force: true })
     throw error
@@ -184,7 +185,11 @@ async function place(
   const where = `data/${partitionFolder(time, partition)}/${name}`
   const key = `${table.name}/${where}`
   await store.put(key, { file })
-  const dataFile = dataFileFrom(statistics, { path: pathOf(table, where), schema, partition: { [time.name]: partition } })
+  const dataFile = dataFileFrom(statistics, {
+    path: pathOf(table, where),
+    schema,
+    partition: { [time.name]: partition },
+  })
   return { key, partition, dataFile }
 }
 

@@ -2,7 +2,9 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import type { StreamPlan } from '../config/plan.ts'
 import { partitionRange } from '../lake/partition.ts'
+import type { ScanFile } from '../lake/scan.ts'
 import { readJson } from './columns.ts'
 import type { FoundId, IdFile, IdSource } from './dedup/id-book.ts'
 import type { Scope } from './dedup/scan.ts'
@@ -66,4 +68,15 @@ export function idSource({ connection, scope, hot, files, lakeDir, tmpDir }: IdS
 function inPartition(scope: Exclude<Scope, 'table'>, partition: number): string {
   const { from, to } = partitionRange(scope, partition)
   return `epoch_us(_event_time) >= ${from} AND epoch_us(_event_time) < ${to}`
+}
+
+/** Where a repeat of an event must be: in the partition of its event time, if the client says that time; else anywhere. */
+export function idScope({ partition: { by, unit }, time }: StreamPlan): Scope {
+  return by === 'event_time' && time !== null ? unit : 'table'
+}
+
+/** A data file, as the book of ids needs it. */
+export function idFile({ key, partition: time, partitionValue }: ScanFile, scope: Scope): IdFile {
+  const known = time?.column === '_event_time' && time.unit === scope && partitionValue !== null
+  return { key, partition: known ? partitionValue : undefined }
 }

@@ -121,6 +121,7 @@ function typeOf(structure: Structure): ColumnType | undefined {
       return { kind: 'boolean' }
     case 'UBIGINT':
     case 'BIGINT':
+    case 'HUGEINT':
       return { kind: 'long' }
     case 'DOUBLE':
       return { kind: 'double' }

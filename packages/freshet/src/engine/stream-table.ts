@@ -16,7 +16,6 @@
  * that it was not (the frozen rows stay for the next flush), any others that another engine loads this stream: then the hot rows
  * are dropped and loading goes on from where the table is.
  */
-import { writeFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { systemColumns, type Column, type Plan, type StreamPlan } from '../config/plan.ts'
@@ -39,18 +38,17 @@ import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
-import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
-import { mergeColumns, readJson, sameColumns, storedSelect } from './columns.ts'
+import { ChunkIntake, type LoadStats, type NewEvents } from './chunk-intake.ts'
+import { ColumnGrowth } from './column-growth.ts'
+import { mergeColumns } from './columns.ts'
 import { writeDataFiles, writeReadyFile } from './data-files.ts'
 import type { DeadLetter } from './dead-letters.ts'
-import { IdBook, type IdFile } from './dedup/id-book.ts'
-import { scanEvents, type ScannedEvents, type Scope } from './dedup/scan.ts'
+import { IdBook } from './dedup/id-book.ts'
+import type { ScannedEvents } from './dedup/scan.ts'
 import { transaction, type Database } from './duckdb.ts'
 import { HotTail, type HotTable } from './hot-tail.ts'
-import { idSource } from './id-source.ts'
-import { emptyObjectProbe, inferColumns, withoutEmptyObjects } from './infer.ts'
-import { literal } from './sql-text.ts'
-import { createView, visibleColumns } from './stream-view.ts'
+import { idFile, idScope, idSource } from './id-source.ts'
+import { createView, hiddenNames, knownColumns } from './stream-view.ts'
 
 export interface StreamTableDeps {
   plan: Plan
@@ -68,12 +66,6 @@ export interface StreamTableDeps {
   onDeadLetters: (letters: DeadLetter[]) => Promise<void>
   /** Commits the dead letters so far: a position behind one must not be committed before it. */
   flushDeadLetters: () => Promise<unknown>
-}
-
-export interface LoadStats {
-  loaded: number
-  repeats: number
-  deadLetters: number
 }
 
 interface Frozen {
@@ -104,16 +96,15 @@ export class StreamTable {
   readonly #writing = new Mutex()
   readonly #flushing = new Mutex()
   readonly #creating = new Mutex()
-  readonly #declared: ReadonlySet<string>
+  readonly #intake: ChunkIntake
   readonly #recordBytesMax: number
   #table: LoadedTable | undefined
   #scan: ScanPlan | undefined
-  #columns: Column[]
+  #columns: readonly Column[]
   #position: Position = 0n
   #committed: Position = 0n
   #frozen: Frozen | undefined
   #uncommittedSinceMs: number | undefined
-  #chunks = 0
 
   /** Loads the stream's table, if there is one, and makes the stream queryable. */
   static async open(stream: StreamPlan, deps: StreamTableDeps): Promise<StreamTable> {
@@ -127,7 +118,6 @@ export class StreamTable {
     this.#deps = deps
     this.#connection = connection
     this.#hot = new HotTail(stream.name)
-    this.#declared = new Set([...systemColumns, ...(stream.columns ?? [])].map(({ name }) => name))
     this.#columns = [...systemColumns, ...(stream.columns ?? [])]
     this.#recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
     if (stream.id !== null) {
@@ -143,6 +133,17 @@ export class StreamTable {
       const seed = deps.random.integer(2 ** 32)
       this.#ids = new IdBook({ scope, source, seed, budgetBytes: idBudgetBytes })
     }
+    const fixed = new Set(this.#columns.map(({ name }) => name))
+    this.#intake = new ChunkIntake({
+      stream,
+      connection,
+      tmpDir: deps.tmpDir,
+      recordBytesMax: this.#recordBytesMax,
+      ids: this.#ids,
+      growth: new ColumnGrowth(connection, fixed, this.#recordBytesMax),
+      columns: () => ({ known: this.#columns, hidden: this.#table ? hiddenNames(this.#table) : new Set() }),
+      onDeadLetters: deps.onDeadLetters,
+    })
   }
 
   /** Everything before it is in the hot tail or in the table. */
@@ -173,13 +174,9 @@ export class StreamTable {
     return this.#scan?.files ?? []
   }
 
-  get columns(): readonly Column[] {
-    return this.#columns
-  }
-
-  /** Where the events of a chunk are, and their ids' hashes; undefined for a stream whose ids the gateway gave. */
+  /** See `ChunkIntake.scan`; may be done ahead. */
   scan(chunk: Chunk): ScannedEvents | undefined {
-    return this.#ids?.scan(chunk.bytes, chunk.count)
+    return this.#intake.scan(chunk)
   }
 
   /**
@@ -189,7 +186,8 @@ export class StreamTable {
   load(chunk: Chunk, from: Position, scanned = this.scan(chunk)): Promise<LoadStats> {
     return this.#writing.run(async () => {
       if (from !== this.#position) return { loaded: 0, repeats: 0, deadLetters: 0 }
-      const stats = chunk.count === 0 ? { loaded: 0, repeats: 0, deadLetters: 0 } : await this.#take(chunk, from, scanned)
+      const stats = await this.#intake.take(chunk, from, scanned, (events) => this.#insert(events))
+      if (chunk.count > 0) this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
       this.#position = chunk.next
       return stats
     })
@@ -219,53 +217,9 @@ export class StreamTable {
     this.#connection.closeSync()
   }
 
-  async #take(chunk: Chunk, from: Position, first: ScannedEvents | undefined): Promise<LoadStats> {
-    let scanned = first
-    const file = join(this.#deps.tmpDir, `${this.stream.name}-${++this.#chunks % 1024}.ndjson`)
-    let deadLetters = 0
-    try {
-      for (;;) {
-        const repeats = this.#ids && scanned ? await this.#ids.repeats(chunk.bytes, scanned) : []
-        const pieces = scanned ? withoutEvents(chunk.bytes, scanned, repeats) : [chunk.bytes]
-        await writeFile(file, pieces)
-        try {
-          const loaded = await this.#insert(file, pieces)
-          this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
-          return { loaded, repeats: repeats.length, deadLetters }
-        } catch (error) {
-          // Without those that cannot be read it is tried again, repeats included: what they repeat may be among the dead.
-          deadLetters += await this.#bury(chunk, from, scanned, repeats, error)
-          scanned = this.scan(chunk)
-        }
-      }
-    } finally {
-      await rm(file, { force: true }).catch(() => undefined)
-    }
-  }
-
-  /** Moves the events that DuckDB cannot read from the chunk to the dead letters; how many. @throws `cause` if there are none */
-  async #bury(
-    chunk: Chunk,
-    from: Position,
-    scanned: ScannedEvents | undefined,
-    repeats: readonly number[],
-    cause: unknown,
-  ): Promise<number> {
-    if (!isAboutData(cause)) throw cause
-    const events = scanned ?? scanEvents(chunk.bytes, chunk.count, 'table', 0)
-    const dead = await this.#findDead(chunk.bytes, events, repeats)
-    if (dead.length === 0) throw cause
-    await this.#deps.onDeadLetters(dead.map((letter) => this.#letter(chunk, events, from, letter)))
-    for (const { index } of dead) blankEvent(chunk.bytes, events, index)
-    return dead.length
-  }
-
-  /** Inserts the events of a file, after growing the columns where the stream is open. */
-  async #insert(file: string, pieces: readonly Uint8Array[]): Promise<number> {
-    if (pieces.length === 0) return 0
-    const columns = this.stream.open ? await this.#grow(file) : this.#columns
+  /** Makes the events of a chunk visible; returns how many there are. */
+  async #insert({ file, columns, bytes }: NewEvents): Promise<number> {
     if (this.#hot.needsTable(columns)) await this.#startTable(columns)
-    const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0)
     const rows = bytes < fileBytesMin ? undefined : await this.#insertAsFile(file, columns)
     return rows ?? this.#hot.insert(this.#connection, file, this.#recordBytesMax)
   }
@@ -290,15 +244,16 @@ export class StreamTable {
 
   /** The stream's table in the lake, made if there is none yet. */
   #ensureTable(columns: readonly Column[]): Promise<LoadedTable> {
-    const { catalog } = this.#deps
+    const { catalog, clock, random } = this.#deps
+    const { name, partition: by } = this.stream
     return this.#creating.run(async () => {
-      this.#table ??= await catalog.create(this.stream.name, this.#newMetadata(columns))
+      this.#table ??= await catalog.create(name, newTableMetadata({ columns, partition: by, clock, random }))
       return this.#table
     })
   }
 
   /** From now on rows go to a new hot table with these columns. */
-  async #startTable(columns: Column[]): Promise<void> {
+  async #startTable(columns: readonly Column[]): Promise<void> {
     const table = await transaction(this.#connection, async () => {
       const created = await this.#hot.create(this.#connection, columns)
       await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, created])
@@ -306,69 +261,6 @@ export class StreamTable {
     })
     this.#hot.add(table)
     this.#columns = columns
-  }
-
-  /** The columns, grown by what the events in a file hold. @throws when a field of theirs cannot be a column */
-  async #grow(file: string): Promise<Column[]> {
-    const structure = await this.#structureOf(file)
-    if (structure === undefined) return this.#columns
-    const { columns, refused } = inferColumns(this.#columns, structure, this.#declared)
-    for (const [name, reason] of refused) throw new UnfitField(`Field "${name}": ${reason}`)
-    const hidden = this.#table && hiddenNames(this.#table)
-    const taken = hidden && columns.find(({ name }) => hidden.has(name.toLowerCase()))
-    if (taken)
-      throw new UnfitField(`Field "${taken.name}": the table keeps older values of another column under this name`)
-    return sameColumns(columns, this.#columns) ? this.#columns : columns
-  }
-
-  /** What `json_group_structure` says of a file's lines, with no type for empty objects; undefined for no lines. */
-  async #structureOf(file: string): Promise<string | undefined> {
-    const source = readJson(file, [{ name: 'json', type: { kind: 'json' } }], this.#recordBytesMax)
-    const lines = `SELECT json FROM ${source.replace(/\)$/, ', records = false)')}`
-    const structure = await this.#grouped(lines)
-    if (structure === undefined) return undefined
-    const probe = emptyObjectProbe(this.#columns, structure, this.#declared)
-    if (probe === undefined) return structure
-    const probed = await this.#grouped(`${lines} UNION ALL SELECT CAST(${literal(probe)} AS JSON)`)
-    return withoutEmptyObjects(structure, probed!)
-  }
-
-  async #grouped(lines: string): Promise<string | undefined> {
-    const result = await this.#connection.runAndReadAll(`SELECT json_group_structure(json) FROM (${lines})`)
-    return (result.getRows()[0]?.[0] as string | null) ?? undefined
-  }
-
-  /** The events, other than repeats, that DuckDB cannot read into the columns they would give the stream. */
-  async #findDead(bytes: Buffer, events: ScannedEvents, repeats: readonly number[]): Promise<Unreadable[]> {
-    const skipped = new Set(repeats)
-    const indexes = Array.from({ length: events.count }, (_, index) => index).filter((index) => !skipped.has(index))
-    const file = join(this.#deps.tmpDir, `${this.stream.name}-probe.ndjson`)
-    const read = async (lines: Buffer[]): Promise<string | undefined> => {
-      await writeFile(file, lines)
-      try {
-        const columns = this.stream.open ? await this.#grow(file) : this.#columns
-        const source = readJson(file, columns, this.#recordBytesMax)
-        await this.#connection.run(
-          `CREATE OR REPLACE TEMP TABLE probe AS SELECT ${storedSelect(columns)} FROM ${source}`,
-        )
-        return undefined
-      } catch (error) {
-        if (!isAboutData(error)) throw error
-        return reasonOf(error)
-      }
-    }
-    try {
-      return await findUnreadable(bytes, events, indexes, read)
-    } finally {
-      await this.#connection.run('DROP TABLE IF EXISTS temp.probe')
-      await rm(file, { force: true })
-    }
-  }
-
-  #letter(chunk: Chunk, events: ScannedEvents, from: Position, { index, reason }: Unreadable): DeadLetter {
-    const line = linesOf(chunk.bytes, events, [index])[0]!.toString('utf8').trimEnd()
-    const position = from + BigInt(events.start[index]!)
-    return { stream: this.stream.name, position, code: 'unreadable', reason, event: line }
   }
 
   async #freeze(): Promise<Frozen | undefined> {
@@ -463,7 +355,9 @@ export class StreamTable {
   async #reload(): Promise<void> {
     const { catalog } = this.#deps
     const found = await catalog.load(this.stream.name)
-    const table = found && (await this.#repartition(found))
+    // Files written from now on are cut as the plan says; those there are stay as they were.
+    const metadata = found && withPartition(found.metadata, this.stream.partition)
+    const table = found && metadata !== found.metadata ? await catalog.commit(found, metadata!) : found
     const scan = table && (await planScan(this.#deps.store, table))
     await this.#writing.run(async () => {
       const stale = [...this.#hot.tables]
@@ -487,12 +381,6 @@ export class StreamTable {
     })
   }
 
-  /** Files written from now on are cut as the plan says; those there are stay as they were. */
-  async #repartition(table: LoadedTable): Promise<LoadedTable> {
-    const metadata = withPartition(table.metadata, this.stream.partition)
-    return metadata === table.metadata ? table : this.#deps.catalog.commit(table, metadata)
-  }
-
   /** Makes the view show these files and hot tables. What it shows is ours to remember once the transaction has committed. */
   async #showView(
     table: LoadedTable | undefined,
@@ -508,53 +396,4 @@ export class StreamTable {
     }
     await this.#connection.run(createView(this.stream.name, columns, committed, hot))
   }
-
-  #newMetadata(columns: readonly Column[]): ReturnType<typeof newTableMetadata> {
-    const { clock, random } = this.#deps
-    return newTableMetadata({ columns, partition: this.stream.partition, clock, random })
-  }
-}
-
-/** A field that cannot be a column. */
-class UnfitField extends Error {}
-
-/** Whether an error blames the rows, so that others could be loaded; not so for one that blames memory, disk or ourselves. */
-function isAboutData(error: unknown): boolean {
-  return (
-    error instanceof UnfitField ||
-    (error instanceof Error &&
-      /^(Invalid Input|Conversion|Out of Range|Binder|Catalog|Parser) Error/.test(error.message))
-  )
-}
-
-/** The table's columns as readers see them. */
-function knownColumns({ metadata }: LoadedTable): Column[] {
-  return visibleColumns(currentSchema(metadata), formerFields(metadata))
-}
-
-/** Names, in lower case, of the fields that other columns continue. */
-function hiddenNames({ metadata }: LoadedTable): Set<string> {
-  const former = new Set([...formerFields(metadata).values()].flat())
-  const { fields } = currentSchema(metadata)
-  return new Set(fields.filter(({ id }) => former.has(id)).map(({ name }) => name.toLowerCase()))
-}
-
-/** Where a repeat of an event must be: in the partition of its event time, if the client says that time; else anywhere. */
-function idScope({ partition: { by, unit }, time }: StreamPlan): Scope {
-  return by === 'event_time' && time !== null ? unit : 'table'
-}
-
-function idFile({ key, partition: time, partitionValue }: ScanFile, scope: Scope): IdFile {
-  const known = time?.column === '_event_time' && time.unit === scope && partitionValue !== null
-  return { key, partition: known ? partitionValue : undefined }
-}
-
-function reasonOf(error: unknown): string {
-  return messageOf(error)
-    .replace(/^[A-Za-z ]+Error: (JSON transform error)?/, '')
-    .replace(/ in file "[^"]*", in line \d+:?/, '')
-    .replace(/ Try setting 'auto_detect'[\s\S]*$/, '')
-    .split('\n')[0]!
-    .trim()
-    .slice(0, 500)
 }

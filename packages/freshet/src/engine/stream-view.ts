@@ -4,6 +4,8 @@
  * type falls back to it.
  */
 import type { Column } from '../config/plan.ts'
+import type { LoadedTable } from '../lake/catalog.ts'
+import { currentSchema, formerFields } from '../lake/metadata.ts'
 import { columnsOf, type IcebergSchema } from '../lake/schema.ts'
 import { castTo, storedType } from './columns.ts'
 import type { HotTable } from './hot-tail.ts'
@@ -69,9 +71,16 @@ function projected(column: Column, values: readonly string[]): string {
   return value === name ? name : `${value} AS ${name}`
 }
 
-/** Top-level columns of a schema that a reader sees: those that no other field continues. */
-export function visibleColumns(schema: IcebergSchema, formerFields: ReadonlyMap<number, readonly number[]>): Column[] {
-  const former = new Set([...formerFields.values()].flat())
-  const columns = columnsOf(schema)
-  return columns.filter((_, index) => !former.has(schema.fields[index]!.id))
+/** The table's columns as readers see them: those that no other field continues. */
+export function knownColumns({ metadata }: LoadedTable): Column[] {
+  const former = new Set([...formerFields(metadata).values()].flat())
+  const schema = currentSchema(metadata)
+  return columnsOf(schema).filter((_, index) => !former.has(schema.fields[index]!.id))
+}
+
+/** Names, in lower case, of the fields that other columns continue. */
+export function hiddenNames({ metadata }: LoadedTable): Set<string> {
+  const former = new Set([...formerFields(metadata).values()].flat())
+  const { fields } = currentSchema(metadata)
+  return new Set(fields.filter(({ id }) => former.has(id)).map(({ name }) => name.toLowerCase()))
 }

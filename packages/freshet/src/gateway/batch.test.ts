@@ -17,7 +17,12 @@ const arrival = new Arrival({ nowMs: () => 1_763_670_000_000 })
 const ids = new IdMaker(systemRandom)
 const pool = new ChunkPool()
 
-function read(text: string | Buffer, form: BodyForm, stream = 'plain', source?: string): ReadyBatch & { text: string[] } {
+function read(
+  text: string | Buffer,
+  form: BodyForm,
+  stream = 'plain',
+  source?: string,
+): ReadyBatch & { text: string[] } {
   const batch = readBatch({
     body: toText(Buffer.from(text)),
     form,
@@ -40,7 +45,11 @@ test('a stored line is the system columns, a comma, and the bytes of the client'
 })
 
 test.each(['{}', '{ }', `{${' '.repeat(100)}}`, '{\n}'])('an empty event (%j) is a valid line', (raw) => {
-  expect(Object.keys(JSON.parse(read(raw, 'json').text[0]!) as object)).toEqual(['_event_id', '_event_time', '_received_at'])
+  expect(Object.keys(JSON.parse(read(raw, 'json').text[0]!) as object)).toEqual([
+    '_event_id',
+    '_event_time',
+    '_received_at',
+  ])
 })
 
 test('an id that is escaped in an ASCII body is stored as UTF-8', () => {
@@ -52,12 +61,19 @@ test('an id that is escaped in an ASCII body is stored as UTF-8', () => {
 
 test('line ends inside an event become spaces, also a lone carriage return', () => {
   expect(read('[{\r\n "a":\r1,\n"b":"x\\ny" }]', 'json').text[0]).toMatch(/,  {2}"a": 1, "b":"x\\ny" }$/)
-  expect(read('{"a":\r1}\r\n{"b":2}\r\n', 'ndjson').text.map((line) => line.slice(-8))).toEqual([',"a": 1}', 'Z","b":2}'.slice(-8)])
+  expect(read('{"a":\r1}\r\n{"b":2}\r\n', 'ndjson').text.map((line) => line.slice(-8))).toEqual([
+    ',"a": 1}',
+    'Z","b":2}'.slice(-8),
+  ])
 })
 
 describe('any events', () => {
   const value = fc.jsonValue({ noUnicodeString: false, maxDepth: 3 })
-  const event = fc.dictionary(fc.string({ unit: 'grapheme' }).filter((key) => !key.startsWith('_')), value, { maxKeys: 6 })
+  const event = fc.dictionary(
+    fc.string({ unit: 'grapheme' }).filter((key) => !key.startsWith('_')),
+    value,
+    { maxKeys: 6 },
+  )
   const space = fc.constantFrom('', ' ', '\t', '  ')
   const raws = fc.array(fc.tuple(event, space, space), { minLength: 1, maxLength: 80 })
 
@@ -72,7 +88,11 @@ describe('any events', () => {
         for (const [index, line] of batch.text.entries()) {
           const { _event_id, _event_time, _received_at, ...own } = JSON.parse(line) as Record<string, unknown>
           expect(own).toEqual(JSON.parse(texts[index]!))
-          expect([_event_id, _event_time, _received_at]).toEqual([expect.any(String), expect.any(String), expect.any(String)])
+          expect([_event_id, _event_time, _received_at]).toEqual([
+            expect.any(String),
+            expect.any(String),
+            expect.any(String),
+          ])
           expect(line.endsWith(texts[index]!.slice(1))).toBe(true)
         }
       }),

@@ -128,10 +128,10 @@ class BatchReader {
   }
 }
 
-/** The stored line: system columns, a comma unless the event is empty, the client's bytes behind the opening brace. */
+/** The stored line: system columns with a comma unless the event is empty, the client's bytes behind the opening brace. */
 function joinLine(head: string, raw: string): string {
   const isEmpty = raw.charCodeAt(skipSpace(raw, 1, raw.length)) === closeBrace
-  return isEmpty ? `${head}}\n` : `${head},${raw.slice(1)}\n`
+  return isEmpty ? `${head.slice(0, -1)}}` : head + raw.slice(1)
 }
 
 const ascii = /^[\x20-\x7e]*$/

@@ -17,7 +17,7 @@ export function faultOf(event: Record<string, unknown>, nestingMax: number): Eve
     const value = event[key]
     if (typeof value === 'object') {
       if (value === null) continue
-      const fault = nestedFault(value as object, nestingMax - 1)
+      const fault = nestedFault(value, nestingMax - 1)
       if (fault !== undefined) return below(key, fault)
     } else if (value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY) {
       return below(key, infinite)

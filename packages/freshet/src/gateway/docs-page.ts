@@ -13,7 +13,9 @@ export function docsPage(document: OpenApiDocument, url: string): DocsPage {
   const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({ method, path, operation })),
   )
-  const contents = operations.map(({ method, path }) => `<li><a href="#${anchor(method, path)}">${heading(method, path)}</a></li>`)
+  const contents = operations.map(
+    ({ method, path }) => `<li><a href="#${anchor(method, path)}">${heading(method, path)}</a></li>`,
+  )
   const sections = operations.map(({ method, path, operation }) => section(method, path, operation, document, url))
   const schemas = Object.entries(document.components.schemas).map(
     ([name, schema]) =>
@@ -34,13 +36,21 @@ export function docsPage(document: OpenApiDocument, url: string): DocsPage {
   return { html, policy }
 }
 
-function section(method: string, path: string, operation: OpenApiOperation, document: OpenApiDocument, url: string): string {
+function section(
+  method: string,
+  path: string,
+  operation: OpenApiOperation,
+  document: OpenApiDocument,
+  url: string,
+): string {
   const parameters = (operation.parameters ?? []).map(
     ({ name, in: place, required, description, schema }) =>
       `<tr><td><code>${escapeHtml(name)}</code>${required === true ? ' *' : ''}</td><td>${place}</td><td>${markCode(description)}</td>` +
       `<td><code>${escapeHtml(JSON.stringify(schema))}</code></td></tr>`,
   )
-  const bodies = Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) => `<li><code>${type}</code> ${schemaText(schema)}</li>`)
+  const bodies = Object.entries(operation.requestBody?.content ?? {}).map(
+    ([type, { schema }]) => `<li><code>${type}</code> ${schemaText(schema)}</li>`,
+  )
   const answers = Object.entries(operation.responses).map(
     ([status, { description, content = {} }]) =>
       `<tr><td><code>${status}</code></td><td>${markCode(description)}</td><td>${Object.entries(content)
@@ -58,7 +68,8 @@ function section(method: string, path: string, operation: OpenApiOperation, docu
 }
 
 function tryIt(method: string, path: string, document: OpenApiDocument, url: string): string {
-  if (path === '/v1/sql') return `curl ${url}/v1/sql -H 'content-type: application/sql' -d 'select * from freshet.streams'`
+  if (path === '/v1/sql')
+    return `curl ${url}/v1/sql -H 'content-type: application/sql' -d 'select * from freshet.streams'`
   if (method === 'get') return `curl ${url}${path}`
   const declared = Object.keys(document.components.schemas).find((name) => name.startsWith('event.'))
   const stream = declared?.slice('event.'.length) ?? 'events'
@@ -87,7 +98,9 @@ function example(schema: Schema): unknown {
   const type = Array.isArray(schema.type) ? schema.type[0] : schema.type
   switch (type) {
     case 'object':
-      return Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, member]) => [name, example(member)]))
+      return Object.fromEntries(
+        Object.entries(schema.properties ?? {}).map(([name, member]) => [name, example(member)]),
+      )
     case 'array':
       return schema.items === undefined ? [] : [example(schema.items)]
     case 'integer':
@@ -125,7 +138,13 @@ function markCode(text: string): string {
   return escapeHtml(text).replaceAll(/`([^`]*)`/g, '<code>$1</code>')
 }
 
-const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
 
 function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => entities[character]!)

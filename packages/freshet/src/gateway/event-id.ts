@@ -1,20 +1,20 @@
 /**
- * Event ids as the stored line carries them: a JSON string in the one form that `JSON.stringify` gives, 1 to 512 bytes of UTF-8,
+ * Event ids as the stored line carries them: the inside of a JSON string in the one form that `JSON.stringify` gives, 1 to 512 bytes of UTF-8,
  * no control characters. The engine compares ids by these bytes.
  */
 import type { Random } from '../runtime/random.ts'
 import { Refusal } from './refusal.ts'
 
-export const idBytesMax = 512
+const idBytesMax = 512
 
 const controlCharacter = /\p{Cc}/u
 
 /**
- * The id as a JSON string, quotes included, or why the value is none.
+ * The id as it stands between the quotes of a JSON string, or why the value is none.
  * @param raw the event's own JSON text: integers above 2^53 take their digits from there
  */
-export function idLiteral(value: unknown, raw: string, field: string): string | Refusal {
-  if (typeof value === 'string') return isPlain(value) ? `"${value}"` : unusualId(value)
+export function idText(value: unknown, raw: string, field: string): string | Refusal {
+  if (typeof value === 'string') return isPlain(value) ? value : unusualId(value)
   if (typeof value !== 'number') {
     return new Refusal(
       value === undefined
@@ -22,12 +22,12 @@ export function idLiteral(value: unknown, raw: string, field: string): string | 
         : 'must be text or an integer: it is the id of the event',
     )
   }
-  if (Number.isSafeInteger(value)) return `"${value}"`
+  if (Number.isSafeInteger(value)) return String(value)
   const digits = sourceOf(raw, field)
   if (digits === undefined || !/^-?\d+$/.test(digits))
     return new Refusal('must be text or an integer written in plain digits')
   if (digits.length > idBytesMax) return new Refusal(`has more than ${idBytesMax} digits`)
-  return `"${digits}"`
+  return digits
 }
 
 /** True for ids that need no escape and are one byte a character. */
@@ -47,7 +47,7 @@ function unusualId(text: string): string | Refusal {
     return new Refusal(`is longer than ${idBytesMax} bytes, and it is the id of the event`)
   if (controlCharacter.test(text)) return new Refusal('has a control character, and it is the id of the event')
   if (!text.isWellFormed()) return new Refusal('has half of a surrogate pair, and it is the id of the event')
-  return JSON.stringify(text)
+  return JSON.stringify(text).slice(1, -1)
 }
 
 type SourceReviver = (this: unknown, key: string, value: unknown, context: { source?: string }) => unknown
@@ -77,18 +77,18 @@ export class IdMaker {
     this.#process = random.hex(5)
   }
 
-  /** What the ids of one batch start with, opening quote included; `receivedAtMs` must never go back. */
+  /** What the ids of one batch start with; `receivedAtMs` must never go back. */
   batch(receivedAtMs: number): string {
     this.#batches = (this.#batches + 1) & 0xffffff
     const time = receivedAtMs.toString(16).padStart(12, '0')
-    return `"${time}${this.#process}${this.#batches.toString(16).padStart(6, '0')}`
+    return `${time}${this.#process}${this.#batches.toString(16).padStart(6, '0')}`
   }
 }
 
 const indexTexts: string[] = []
 
-/** The end of a made id, closing quote included. */
+/** The end of a made id. */
 export function idIndex(index: number): string {
-  if (index > 10_000) return `${index.toString(16).padStart(5, '0')}"`
-  return (indexTexts[index] ??= `${index.toString(16).padStart(5, '0')}"`)
+  if (index > 10_000) return index.toString(16).padStart(5, '0')
+  return (indexTexts[index] ??= index.toString(16).padStart(5, '0'))
 }

@@ -65,13 +65,16 @@ describe('ISO times', () => {
 
   test('whatever is accepted is a real time in the stored form', () => {
     fc.assert(
-      fc.property(fc.stringMatching(/^\d{4}-[01]\d-[0-3]\d[Tt ][0-2]\d:[0-6]\d(:[0-6]\d(\.\d{1,9})?)?(Z|z|[+-][0-2]\d:\d\d)?$/), (text) => {
-        const stored = isoToUtc(text)
-        if (stored instanceof Refusal) return
-        expect(stored).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/)
-        const date = new Date(stored)
-        expect(date.toISOString().slice(0, 19)).toBe(stored.slice(0, 19))
-      }),
+      fc.property(
+        fc.stringMatching(/^\d{4}-[01]\d-[0-3]\d[Tt ][0-2]\d:[0-6]\d(:[0-6]\d(\.\d{1,9})?)?(Z|z|[+-][0-2]\d:\d\d)?$/),
+        (text) => {
+          const stored = isoToUtc(text)
+          if (stored instanceof Refusal) return
+          expect(stored).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$/)
+          const date = new Date(stored)
+          expect(date.toISOString().slice(0, 19)).toBe(stored.slice(0, 19))
+        },
+      ),
       { numRuns: 2000 },
     )
   })
@@ -113,7 +116,12 @@ describe('times as numbers', () => {
       fc.property(micros, (value) => {
         const ms = Math.floor(value / 1000)
         const text = new Date(ms).toISOString().slice(0, 23) + pad(value - ms * 1000, 3)
-        expect(String(read('us', value)).replace('Z', '').replace(/(T\d\d:\d\d:\d\d)$/, '$1.').replace(/\.\d*$/, (part) => part.padEnd(7, '0'))).toBe(text)
+        expect(
+          String(read('us', value))
+            .replace('Z', '')
+            .replace(/(T\d\d:\d\d:\d\d)$/, '$1.')
+            .replace(/\.\d*$/, (part) => part.padEnd(7, '0')),
+        ).toBe(text)
       }),
     )
   })

@@ -33,7 +33,29 @@ describe('where JSON breaks', () => {
   })
 
   test('finds a fault exactly when JSON.parse does', () => {
-    const pieces = fc.constantFrom('{', '}', '[', ']', ',', ':', '"', '\\', '"a"', '1', '-', '0', '.5', 'e9', 'true', 'null', ' ', '\n', '\t', 'u00e9', 'x')
+    const pieces = fc.constantFrom(
+      '{',
+      '}',
+      '[',
+      ']',
+      ',',
+      ':',
+      '"',
+      '\\',
+      '"a"',
+      '1',
+      '-',
+      '0',
+      '.5',
+      'e9',
+      'true',
+      'null',
+      ' ',
+      '\n',
+      '\t',
+      'u00e9',
+      'x',
+    )
     const soup = fc.array(pieces, { maxLength: 12 }).map((parts) => parts.join(''))
     const cut = fc.tuple(fc.json(), fc.nat()).map(([text, at]) => text.slice(0, at % (text.length + 1)))
     fc.assert(
@@ -52,10 +74,14 @@ describe('where JSON breaks', () => {
 
 test('the extent of a value ends where the value ends, brackets in texts aside', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.object(), fc.array(fc.anything({ withNullPrototype: false }))), fc.string(), (value, rest) => {
-      const text = JSON.stringify(value)
-      expect(extentOf(text + rest, 0, text.length + rest.length).end).toBe(text.length)
-    }),
+    fc.property(
+      fc.oneof(fc.object(), fc.array(fc.anything({ withNullPrototype: false }))),
+      fc.string(),
+      (value, rest) => {
+        const text = JSON.stringify(value)
+        expect(extentOf(text + rest, 0, text.length + rest.length).end).toBe(text.length)
+      },
+    ),
   )
 })
 

@@ -3,6 +3,7 @@
  * allocate (and have collected) each batch anew. A chunk belongs to its batch until `release`, which comes after the log is done.
  */
 const chunkBytes = 64 * 1024
+const lineFeed = 0x0a
 /** Idle chunks that are kept: 8 MiB. */
 const idleChunksMax = 128
 /** Batches up to this size are put together as text: a chunk each would be a waste. */
@@ -38,17 +39,21 @@ export class LineWriter {
     this.#small = bodyBytes <= smallBytes
   }
 
-  /** @param ascii true only when every character of `line` is one byte */
+  /**
+   * Adds a line, whose end is put behind it.
+   * @param ascii true only when every character of `line` is one byte
+   */
   write(line: string, ascii: boolean): void {
     if (this.#small) {
-      this.#text += line
+      this.#text += `${line}\n`
       this.#ascii &&= ascii
       return
     }
-    const bytesMax = ascii ? line.length : line.length * 3
+    const bytesMax = (ascii ? line.length : line.length * 3) + 1
     if (this.#chunk === undefined || this.#used + bytesMax > this.#chunk.length) this.#open(bytesMax)
     const chunk = this.#chunk!
     this.#used += chunk.write(line, this.#used, ascii ? 'latin1' : 'utf8')
+    chunk[this.#used++] = lineFeed
   }
 
   /** Everything written, in order. */

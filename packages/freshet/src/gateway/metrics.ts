@@ -57,14 +57,17 @@ export class GatewayMetrics {
       buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
       registers,
     })
-    gauge('freshet_gateway_held_bytes', 'Bytes of bodies and batches in progress', registers, heldBytes)
-    gauge('freshet_gateway_resident_bytes', 'Resident memory of the gateway', registers, () =>
-      process.memoryUsage.rss(),
-    )
-    gauge('freshet_gateway_cpu_seconds', 'CPU time used by the gateway', registers, () => {
+    this.#addGauge('freshet_gateway_held_bytes', 'Bytes of bodies and batches in progress', heldBytes)
+    this.#addGauge('freshet_gateway_resident_bytes', 'Resident memory of the gateway', () => process.memoryUsage.rss())
+    this.#addGauge('freshet_gateway_cpu_seconds', 'CPU time used by the gateway', () => {
       const { user, system } = process.cpuUsage()
       return (user + system) / 1e6
     })
+  }
+
+  #addGauge(name: string, help: string, value: () => number): void {
+    const gauge: Gauge = new Gauge({ name, help, registers: [], collect: () => gauge.set(value()) })
+    this.registry.registerMetric(gauge)
   }
 
   request(method: string, route: string, status: number): void {
@@ -101,17 +104,6 @@ export class GatewayMetrics {
       },
     }
   }
-}
-
-function gauge(name: string, help: string, registers: Registry[], value: () => number): void {
-  new Gauge({
-    name,
-    help,
-    registers,
-    collect() {
-      this.set(value())
-    },
-  })
 }
 
 /**

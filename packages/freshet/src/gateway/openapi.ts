@@ -6,7 +6,10 @@ import { openApiSchemas } from './openapi-schemas.ts'
 type Json = Record<string, unknown>
 
 const retryAfter: Json = {
-  'Retry-After': { description: 'Seconds to wait before the same request is worth sending again.', schema: { type: 'integer' } },
+  'Retry-After': {
+    description: 'Seconds to wait before the same request is worth sending again.',
+    schema: { type: 'integer' },
+  },
 }
 
 export interface OpenApiDocument extends Json {
@@ -51,8 +54,11 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
 
 function ingest({ streams, limits, mode }: Pick<Plan, 'streams' | 'limits' | 'mode'>): OpenApiOperation {
   const names = Object.keys(streams)
-  const choices = Object.values(streams).map(({ name, schema }) => (schema === null ? ref('event') : ref(`event.${name}`)))
-  const event = choices.length === 0 ? ref('event') : mode === 'dev' ? { anyOf: [...choices, ref('event')] } : { anyOf: choices }
+  const choices = Object.values(streams).map(({ name, schema }) =>
+    schema === null ? ref('event') : ref(`event.${name}`),
+  )
+  const event =
+    choices.length === 0 ? ref('event') : mode === 'dev' ? { anyOf: [...choices, ref('event')] } : { anyOf: choices }
   const lines = { schema: { type: 'string', description: 'One JSON object a line.' } }
   return {
     summary: 'Post events',
@@ -67,15 +73,26 @@ function ingest({ streams, limits, mode }: Pick<Plan, 'streams' | 'limits' | 'mo
         in: 'path',
         required: true,
         description: mode === 'dev' ? 'A stream; one that does not exist yet is created.' : 'A declared stream.',
-        schema: mode === 'dev' || names.length === 0 ? { type: 'string', pattern: '^[a-z][a-z0-9_]{0,62}$' } : { type: 'string', enum: names },
+        schema:
+          mode === 'dev' || names.length === 0
+            ? { type: 'string', pattern: '^[a-z][a-z0-9_]{0,62}$' }
+            : { type: 'string', enum: names },
       },
       query('atomic', 'true: all events are accepted, or none.', { type: 'boolean', default: false }),
-      header('Freshet-Producer', 'Name of the sender. With Freshet-Sequence it makes repeats of a batch recognisable, forever.', 128),
+      header(
+        'Freshet-Producer',
+        'Name of the sender. With Freshet-Sequence it makes repeats of a batch recognisable, forever.',
+        128,
+      ),
       {
         ...header('Freshet-Sequence', 'Number of this batch in the sequence of its producer: 0, 1, 2, ...', 16),
         schema: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
       },
-      header('Idempotency-Key', 'Makes repeats of the request recognisable for a day. Ignored when there is a producer.', 255),
+      header(
+        'Idempotency-Key',
+        'Makes repeats of the request recognisable for a day. Ignored when there is a producer.',
+        255,
+      ),
       header('Freshet-Source', 'Stored with each event as _source; default is the producer.', 128),
       {
         ...header('Content-Encoding', 'Compression of the body.', 16),
@@ -168,7 +185,10 @@ const runSql: OpenApiOperation = {
 
 const listStreams: OpenApiOperation = {
   summary: 'List streams',
-  responses: { '200': { description: 'Streams, by name.', content: json(ref('StreamList')) }, ...problems(['forbidden_host']) },
+  responses: {
+    '200': { description: 'Streams, by name.', content: json(ref('StreamList')) },
+    ...problems(['forbidden_host']),
+  },
 }
 
 const status: OpenApiOperation = {
@@ -192,7 +212,9 @@ const readyz: OpenApiOperation = {
 
 const metrics: OpenApiOperation = {
   summary: 'Metrics of gateway and engine',
-  responses: { '200': { description: 'Prometheus text format.', content: { 'text/plain': { schema: { type: 'string' } } } } },
+  responses: {
+    '200': { description: 'Prometheus text format.', content: { 'text/plain': { schema: { type: 'string' } } } },
+  },
 }
 
 function page(summary: string, type: string): OpenApiOperation {

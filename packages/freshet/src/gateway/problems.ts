@@ -10,7 +10,7 @@ const drainBytesMax = 64 * 1024
 const lingerMs = 1000
 
 /** Turns what a framework raises into our own errors. */
-export function asFreshetError(error: unknown): unknown {
+function asFreshetError(error: unknown): unknown {
   if (error instanceof FreshetError) return error
   const { code, statusCode } = error as Partial<FastifyError>
   switch (code) {

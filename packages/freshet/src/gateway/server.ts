@@ -1,7 +1,7 @@
 /** The HTTP server: timeouts, guards and error answers around the routes. */
 import type { Socket } from 'node:net'
-import { fastify, type FastifyError, type FastifyInstance } from 'fastify'
-import { errorCodes, type ErrorCode } from '../runtime/error-codes.ts'
+import { fastify, LogController, type FastifyError, type FastifyInstance } from 'fastify'
+import { errorCodes } from '../runtime/error-codes.ts'
 import { FreshetError, systemCodeOf, toProblem } from '../runtime/errors.ts'
 import type { GatewayContext } from './context.ts'
 import { foreignHost } from './host-guard.ts'
@@ -22,7 +22,7 @@ export function createServer(context: GatewayContext): FastifyInstance {
   const { http, limits, sql } = context.plan
   const app = fastify({
     loggerInstance: context.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: http.requestTimeoutMs,
     connectionTimeout: sql.timeoutMs + idleMarginMs,
@@ -32,7 +32,7 @@ export function createServer(context: GatewayContext): FastifyInstance {
     },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    clientErrorHandler: (error, socket) => answerRaw(error, socket as Socket),
+    clientErrorHandler: (error, socket) => answerRaw(error, socket),
     frameworkErrors: (error, request, reply) => {
       sendProblem(request, reply, error)
     },
@@ -95,9 +95,8 @@ function answerRaw(error: Error, socket: Socket): void {
 }
 
 function rawFailure(cause: string | undefined): FreshetError {
-  const failure = (code: ErrorCode, message: string): FreshetError => new FreshetError(code, message)
   if (cause === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return failure('request_timeout', 'The request did not arrive whole in time.')
-  if (cause === 'HPE_HEADER_OVERFLOW') return failure('invalid_header', 'The request headers are too large.')
-  return failure('invalid_request', 'The request is not valid HTTP/1.1.')
+    return new FreshetError('request_timeout', 'The request did not arrive whole in time.')
+  if (cause === 'HPE_HEADER_OVERFLOW') return new FreshetError('invalid_header', 'The request headers are too large.')
+  return new FreshetError('invalid_request', 'The request is not valid HTTP/1.1.')
 }

@@ -7,7 +7,7 @@
  */
 import type { StreamPlan } from '../config/plan.ts'
 import type { Arrival } from './arrival.ts'
-import { idIndex, idLiteral, type IdMaker } from './event-id.ts'
+import { idIndex, idText, type IdMaker } from './event-id.ts'
 import { createTimeReader, type TimeReader } from './event-time.ts'
 import { pointer, type EventFault } from './refusal.ts'
 
@@ -18,7 +18,7 @@ export interface BatchColumns {
   receivedAt: string
   /** Start of the ids that are made for this batch. */
   idStart: string
-  /** Everything behind the event time's text. */
+  /** Everything from behind the event time's text to the comma that the client's bytes follow. */
   tail: string
 }
 
@@ -30,7 +30,7 @@ export function batchColumns(arrival: Arrival, ids: IdMaker, source: string | un
     receivedAtMs,
     receivedAt,
     idStart: ids.batch(receivedAtMs),
-    tail: `","_received_at":"${receivedAt}"${source === undefined ? '' : `,"_source":${JSON.stringify(source)}`}`,
+    tail: `","_received_at":"${receivedAt}"${source === undefined ? '' : `,"_source":${JSON.stringify(source)}`},`,
   }
 }
 
@@ -46,16 +46,16 @@ export class SystemColumns {
     this.#readTime = plan.time === null ? undefined : createTimeReader(plan.time)
   }
 
-  /** The line's start, without the comma that follows, or what is wrong with the event's id or time. */
+  /** The line's start up to the comma, or what is wrong with the event's id or time. */
   head(event: Record<string, unknown>, raw: string, index: number, batch: BatchColumns): string | EventFault {
     let id: string
     if (this.#idField === null) {
       id = batch.idStart + idIndex(index)
     } else {
-      const literal = idLiteral(event[this.#idField], raw, this.#idField)
-      if (typeof literal !== 'string')
-        return { code: 'invalid_event', path: pointer('', this.#idField), reason: literal.reason }
-      id = literal
+      const read = idText(event[this.#idField], raw, this.#idField)
+      if (typeof read !== 'string')
+        return { code: 'invalid_event', path: pointer('', this.#idField), reason: read.reason }
+      id = read
     }
     let time = batch.receivedAt
     if (this.#readTime !== undefined) {
@@ -67,6 +67,6 @@ export class SystemColumns {
       }
       time = read
     }
-    return `{"_event_id":${id},"_event_time":"${time}${batch.tail}`
+    return `{"_event_id":"${id}","_event_time":"${time}${batch.tail}`
   }
 }

@@ -107,9 +107,8 @@ function compileSchema(stream: string, schema: Record<string, unknown>): ReturnT
 }
 
 function describe(error: ErrorObject | undefined, fields: readonly string[]): EventFault {
-  if (error === undefined) return { code: 'schema_violation', path: '', reason: 'does not match the schema' }
+  if (error === undefined) return violation('', 'does not match the schema')
   const { instancePath, keyword, params, message = 'does not match the schema' } = error
-  const violation = (path: string, reason: string): EventFault => ({ code: 'schema_violation', path, reason })
   if (keyword === 'required') return violation(pointer(instancePath, String(params['missingProperty'])), 'is required')
   const unknown = params['additionalProperty'] ?? params['unevaluatedProperty']
   if (typeof unknown === 'string') return unknownFieldFault(instancePath, unknown, fields)
@@ -121,7 +120,11 @@ function describe(error: ErrorObject | undefined, fields: readonly string[]): Ev
 function unknownFieldFault(path: string, name: string, fields: Iterable<string>): EventFault {
   const near = path === '' ? nearest(name, fields) : undefined
   const hint = near === undefined ? '' : `; the nearest is "${near}"`
-  return { code: 'schema_violation', path: pointer(path, name), reason: `is not a field of the schema${hint}` }
+  return violation(pointer(path, name), `is not a field of the schema${hint}`)
+}
+
+function violation(path: string, reason: string): EventFault {
+  return { code: 'schema_violation', path, reason }
 }
 
 function preview(value: unknown): string {

@@ -9,14 +9,14 @@ import { systemClock } from '../../src/runtime/clock.ts'
 import { silentLogger } from '../../src/runtime/logging.ts'
 import { systemRandom } from '../../src/runtime/random.ts'
 
-export interface StoredBatch {
+interface StoredBatch {
   stream: string
   /** The stored lines, without line ends. */
   lines: string[]
   batch: AppendBatch
 }
 
-export class MemoryLog implements Log {
+class MemoryLog implements Log {
   readonly batches: StoredBatch[] = []
   /** Appends wait for this. */
   gate: Promise<void> = Promise.resolve()
@@ -86,13 +86,14 @@ export const tradesPlan: StreamPlan = {
     additionalProperties: false,
   },
   columns: null,
+  open: false,
   id: 'id',
   time: { field: 'at', unit: 'iso' },
   partition: { by: 'event_time', unit: 'day' },
 }
 
 /** A stream without schema, id or time. */
-export const plainPlan: StreamPlan = { ...tradesPlan, name: 'plain', schema: null, id: null, time: null }
+export const plainPlan: StreamPlan = { ...tradesPlan, name: 'plain', schema: null, open: true, id: null, time: null }
 
 export interface PlanChanges {
   mode?: Plan['mode']
@@ -131,7 +132,7 @@ export interface GatewayLab {
   /** A scratch folder; the engine's socket is expected there. */
   dir: string
   engineSocket: string
-  post(body: BodyInit, options?: PostOptions): Promise<Answer>
+  post(body: string | Uint8Array<ArrayBuffer>, options?: PostOptions): Promise<Answer>
   close(): Promise<void>
 }
 
@@ -187,7 +188,11 @@ export async function startLab(changes: PlanChanges = {}, options: Partial<Gatew
 }
 
 export async function answerOf(response: Response): Promise<Answer> {
-  return { status: response.status, headers: response.headers, body: (await response.json()) as Record<string, unknown> }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: (await response.json()) as Record<string, unknown>,
+  }
 }
 
 /** One valid trade. */

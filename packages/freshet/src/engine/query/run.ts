@@ -10,7 +10,7 @@ import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api'
+import { DuckDBTypeId, type DuckDBConnection, type DuckDBType } from '@duckdb/node-api'
 import { FreshetError, toProblem } from '../../runtime/errors.ts'
 import type { Random } from '../../runtime/random.ts'
 import type { Database } from '../duckdb.ts'
@@ -199,7 +199,7 @@ export class QueryRunner {
     const file = join(this.#options.tmpDir, `result-${this.#options.random.hex(8)}.parquet`)
     try {
       const limit = this.#options.rowsMax + 1
-      const select = await parquetSelect(connection, sql)
+      const select = await parquetSelect(connection, sql, parameters)
       const statement = await connection.prepare(
         `COPY (${select} LIMIT ${limit}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`,
       )
@@ -242,10 +242,15 @@ function frameOf(format: ResultFormat, names: readonly string[], types: readonly
  * The statement as one whose values Parquet holds: it has no 128-bit integers, and DuckDB would write them as doubles, so they
  * become decimals of 38 digits. Preparing the statement by itself also reports its mistakes where they are.
  */
-async function parquetSelect(connection: DuckDBConnection, sql: string): Promise<string> {
+async function parquetSelect(connection: DuckDBConnection, sql: string, parameters: Parameters): Promise<string> {
   const statement = await connection.prepare(sql)
-  const types = Array.from({ length: statement.columnCount }, (_, index) => statement.columnType(index).toString())
-  const names = types.map((_, index) => statement.columnName(index))
+  bindParameters(statement, parameters)
+  const indexes = Array.from({ length: statement.columnCount }, (_, index) => index)
+  // The type of a column that is nothing but a parameter is not known yet, and is none of those.
+  const types = indexes.map((index) =>
+    statement.columnTypeId(index) === DuckDBTypeId.INVALID ? '' : statement.columnType(index).toString(),
+  )
+  const names = indexes.map((index) => statement.columnName(index))
   statement.destroySync()
   if (!types.some((type) => wideInteger.test(type))) return `SELECT * FROM (${sql}\n)`
   const list = types.map((type, index) => {

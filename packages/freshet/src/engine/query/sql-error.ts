@@ -19,13 +19,27 @@ export function sqlError(error: unknown, sql: string): FreshetError {
     })
   }
   const [head = '', ...rest] = text.replace(/^(Failed to extract statements: )?([A-Za-z ]+ Error: )?/, '').split('\n')
-  const hint = rest.find((line) => /^(Did you mean|Candidate bindings)/.test(line.trim()))?.trim()
   const place = placeOf(text, sql)
+  const hint =
+    rest.find((line) => /^(Did you mean|Candidate bindings)/.test(line.trim()))?.trim() ?? keywordHint(sql, place)
   return new FreshetError('invalid_sql', head, {
     ...(hint === undefined ? {} : { hint }),
     cause: error,
     extra: { ...place },
   })
+}
+
+/** Words of SQL that are common names of columns. */
+const keywords = 'at|check|column|default|desc|end|group|limit|offset|order|references|table|user|window'
+const keywordBefore = new RegExp(`\\b(${keywords})\\s*,?\\s*$`, 'i')
+const keywordHere = new RegExp(`^(${keywords})\\b`, 'i')
+
+/** What to do where a syntax error is at, or right behind, a word that may have been meant as a column. */
+function keywordHint(sql: string, place: { line: number; column: number } | undefined): string | undefined {
+  if (place === undefined) return undefined
+  const line = sql.split('\n')[place.line - 1]!
+  const here = keywordHere.exec(line.slice(place.column - 1)) ?? keywordBefore.exec(line.slice(0, place.column - 1))
+  return here ? `"${here[1]}" is a word of SQL: if it is a column here, write it in double quotes.` : undefined
 }
 
 /** DuckDB shows the line, shortened at either end, with a caret below. */

@@ -10,7 +10,9 @@ export function addDocsRoutes(app: FastifyInstance, { plan, version }: GatewayCo
   const json = JSON.stringify(document)
   let page: DocsPage | undefined
 
-  app.get('/openapi.json', (_request, reply) => reply.header('content-type', 'application/json; charset=utf-8').send(json))
+  app.get('/openapi.json', (_request, reply) =>
+    reply.header('content-type', 'application/json; charset=utf-8').send(json),
+  )
 
   app.get('/docs', (_request, reply) => {
     page ??= docsPage(document, urlOf(plan.http.host, portOf(app) ?? plan.http.port))

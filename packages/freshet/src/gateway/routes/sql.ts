@@ -16,20 +16,17 @@ async function forwardQuery(
 ): Promise<FastifyReply> {
   const body = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
   const gone = new AbortController()
-  const onClose = (): void => gone.abort()
-  reply.raw.once('close', onClose)
-  try {
-    const answer = await context.engine.forward({
-      method: 'POST',
-      path: request.url,
-      headers: pick(request.headers, requestHeaders),
-      body,
-      signal: gone.signal,
-    })
-    return reply.code(answer.status).headers(pick(answer.headers, answerHeaders)).send(answer.body)
-  } finally {
-    context.budget.give(body.length)
-  }
+  reply.raw.once('close', () => gone.abort())
+  const forwarded = context.engine.forward({
+    method: 'POST',
+    path: request.url,
+    headers: pick(request.headers, requestHeaders),
+    body,
+    signal: gone.signal,
+  })
+  // Reading took the body's bytes from the budget.
+  const answer = await forwarded.finally(() => context.budget.give(body.length))
+  return reply.code(answer.status).headers(pick(answer.headers, answerHeaders)).send(answer.body)
 }
 
 function pick(
