@@ -1,4 +1,3 @@
-import { pathToFileURL } from 'node:url'
 import type { Plan } from '../config/plan.ts'
 import { openEngine } from '../engine/engine.ts'
 import { FileCatalog } from '../lake/file-catalog/file-catalog.ts'
@@ -38,8 +37,9 @@ export function startEngine(plan: Plan, context: RoleContext): Promise<Service> 
     const engine = await openEngine({
       plan,
       log,
-      catalog: new FileCatalog({ store, rootLocation: pathToFileURL(folder.lakeDir).href, logger }),
+      catalog: new FileCatalog({ store, rootLocation: `file://${folder.lakeDir}`, logger }),
       store,
+      logDir: folder.logDir,
       lakeDir: folder.lakeDir,
       tmpDir: folder.tmpDir,
       socket,

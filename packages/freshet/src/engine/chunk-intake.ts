@@ -69,14 +69,16 @@ export class ChunkIntake {
   ): Promise<LoadStats> {
     const { ids, stream, tmpDir } = this.#options
     let scanned = first
-    const file = join(tmpDir, `${stream.name}-${++this.#chunks % 1024}.ndjson`)
+    const scratch = join(tmpDir, `${stream.name}-${++this.#chunks % 1024}.ndjson`)
     let deadLetters = 0
     try {
       for (;;) {
         const repeats = ids && scanned ? await ids.repeats(chunk.bytes, scanned) : []
         const pieces = scanned ? withoutEvents(chunk.bytes, scanned, repeats) : [chunk.bytes]
         if (chunk.count === repeats.length + deadLetters) return { loaded: 0, repeats: repeats.length, deadLetters }
-        await writeFile(file, pieces)
+        const untouched = repeats.length + deadLetters === 0
+        const file = untouched && chunk.file !== undefined ? chunk.file : scratch
+        if (file === scratch) await writeFile(file, pieces)
         const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0)
         try {
           const loaded = await insert({ file, bytes, columns: await this.#columnsFor(file) })
@@ -88,7 +90,7 @@ export class ChunkIntake {
         }
       }
     } finally {
-      await rm(file, { force: true }).catch(() => undefined)
+      await rm(scratch, { force: true }).catch(() => undefined)
     }
   }
 

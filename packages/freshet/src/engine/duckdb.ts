@@ -10,6 +10,8 @@ export interface DatabaseOptions {
   tmpDir: string
   /** Where the tables' data files are. */
   lakeDir: string
+  /** Where a log may have files that are read in place. */
+  logDir: string
 }
 
 /** Schema of the hot tables. It is on no search path, so that a name without schema never reaches one. */
@@ -37,9 +39,8 @@ export class Database {
     await database.with(async (connection) => {
       await connection.run(`CREATE SCHEMA ${tailSchema}`)
       await connection.run('CREATE SCHEMA freshet')
-      await connection.run(
-        `SET allowed_directories = [${literal(`${options.tmpDir}/`)}, ${literal(`${options.lakeDir}/`)}]`,
-      )
+      const folders = [options.tmpDir, options.lakeDir, options.logDir].map((folder) => literal(`${folder}/`))
+      await connection.run(`SET allowed_directories = [${folders.join(', ')}]`)
       await connection.run("SET GLOBAL TimeZone = 'UTC'")
       await connection.run('SET enable_external_access = false')
       await connection.run('SET lock_configuration = true')

@@ -10,7 +10,8 @@ import { streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from 
 import type { Catalog } from '../lake/catalog.ts'
 import type { Log } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
-import { messageOf } from '../runtime/errors.ts'
+import type { ErrorCode } from '../runtime/error-codes.ts'
+import { FreshetError, messageOf } from '../runtime/errors.ts'
 import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
@@ -31,6 +32,8 @@ export interface EngineDeps {
   log: Log
   catalog: Catalog
   store: ObjectStore
+  /** Folder of the log, where it is one of files. */
+  logDir: string
   /** Folder of the tables: what the store's keys are relative to. */
   lakeDir: string
   /** Scratch; emptied at the start. */
@@ -53,15 +56,17 @@ export interface Engine {
 
 /** Opens the database and every stream's table. */
 export async function openEngine(deps: EngineDeps): Promise<Engine> {
-  const { plan, fileSystem, tmpDir, lakeDir } = deps
+  const { plan, fileSystem, tmpDir, lakeDir, logDir } = deps
   await rm(tmpDir, { recursive: true, force: true })
   await fileSystem.makeDir(tmpDir)
   await fileSystem.makeDir(lakeDir)
-  const database = await Database.open({ ...plan.engine, tmpDir, lakeDir })
+  const database = await Database.open({ ...plan.engine, tmpDir, lakeDir, logDir })
   const engine = new StreamEngine(deps, database)
   await engine.openStreams()
   return engine
 }
+
+const unreadableCodes: ReadonlySet<ErrorCode> = new Set(['corrupt_table', 'unsupported_table'])
 
 class StreamEngine implements Engine {
   readonly #deps: EngineDeps
@@ -82,10 +87,16 @@ class StreamEngine implements Engine {
   }
 
   async openStreams(): Promise<void> {
-    const { plan, catalog } = this.#deps
+    const { plan, catalog, logger } = this.#deps
     this.#deadLetters = await this.#openStream(deadLetterStream)
     const names = new Set([...Object.keys(plan.streams), ...(await catalog.tables())])
-    for (const name of names) await this.#open(name)
+    for (const name of names) {
+      await this.#open(name).catch((error: unknown) => {
+        // A table that is damaged, or that another engine made unreadable, must not keep the others away.
+        if (!(error instanceof FreshetError && unreadableCodes.has(error.code))) throw error
+        logger.error({ stream: name, error: error.message, hint: error.hint }, 'stream cannot be opened')
+      })
+    }
   }
 
   async start(): Promise<void> {
@@ -126,7 +137,10 @@ class StreamEngine implements Engine {
     this.#server?.close()
     this.#server?.closeIdleConnections()
     for (const loader of this.#loaders.values()) if (loader !== this.#deadLetters) await loader.stop()
-    await this.#deadLetters?.table.flush()
+    // What could not be committed is loaded again from the log.
+    await this.#deadLetters?.table.flush().catch((error: unknown) => {
+      this.#deps.logger.error({ stream: deadLetterStream.name, error: messageOf(error) }, 'commit failed')
+    })
     this.#server?.closeAllConnections()
     for (const { table } of this.#loaders.values()) table.close()
     this.#database.close()

@@ -23,8 +23,10 @@ export interface LoaderDeps {
   turns: Mutex
 }
 
-/** A chunk is large enough to be read in parallel, and small enough that two and their rows fit in memory. */
-const chunkBytesMax = 48 * 1024 * 1024
+/** A chunk is large enough to be read in parallel, a whole segment if it can be, and small enough that two fit in memory. */
+const chunkBytesMax = 64 * 1024 * 1024
+/** A chunk that needs too much memory is tried again in halves, down to this size. */
+const chunkBytesMin = 1024 * 1024
 /** A chunk below this size was all there was: the next one may wait a little, so that small events travel together. */
 const chunkBytesSmall = 1024 * 1024
 const paceMs = 20
@@ -47,6 +49,7 @@ export class StreamLoader {
   #wake: (() => void) | undefined
   #grown = true
   #bytesHot = 0
+  #chunkBytes = chunkBytesMax
   #ahead: { from: Position; ready: Promise<ReadChunk> } | undefined
   #flush: Promise<void> | undefined
   #flushTimer: NodeJS.Timeout | undefined
@@ -89,6 +92,8 @@ export class StreamLoader {
         retryMs = retryMsMin
         this.stats.loadProblem = undefined
         if (bytes > 0) this.#grown = true
+        // By and by: what took the memory may have been a query.
+        this.#chunkBytes = Math.min(chunkBytesMax, this.#chunkBytes + chunkBytesMin)
         this.#scheduleFlush()
         await this.#flushIfFull()
         const spareMs = paceMs - (performance.now() - begunMs)
@@ -96,7 +101,10 @@ export class StreamLoader {
       } catch (error) {
         this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
         this.#grown = true
-        if (isOutOfMemory(error)) this.#startFlush()
+        if (isOutOfMemory(error)) {
+          this.#chunkBytes = Math.max(chunkBytesMin, this.#chunkBytes / 2)
+          this.#startFlush()
+        }
         await pause(retryMs, signal)
         retryMs = Math.min(retryMsMax, retryMs * 2)
       }
@@ -110,7 +118,10 @@ export class StreamLoader {
       const from = this.table.position
       const ahead = this.#ahead?.from === from ? this.#ahead.ready : undefined
       this.#ahead = undefined
-      const { chunk, scanned } = await (ahead ?? this.#read(from))
+      let read = await (ahead ?? this.#read(from))
+      // What was read ahead may have been the end then, and the log may have grown since.
+      if (ahead && read.chunk.bytes.length === 0) read = await this.#read(from)
+      const { chunk, scanned } = read
       if (chunk.bytes.length === 0) return 0
       if (chunk.bytes.length >= chunkBytesSmall) this.#readAhead(chunk.next)
       const stats = await this.table.load(chunk, from, scanned)
@@ -121,7 +132,7 @@ export class StreamLoader {
   }
 
   async #read(from: Position): Promise<ReadChunk> {
-    const chunk = await this.#deps.log.read(this.table.stream.name, partition, from, chunkBytesMax)
+    const chunk = await this.#deps.log.read(this.table.stream.name, partition, from, this.#chunkBytes)
     return { chunk, scanned: this.table.scan(chunk) }
   }
 

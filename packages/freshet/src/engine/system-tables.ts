@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column } from '../config/plan.ts'
+import { stringifyJson } from '../lake/json.ts'
 import { currentSnapshot, positionsKey, type Snapshot } from '../lake/metadata.ts'
 import { partitionText } from '../lake/partition.ts'
 import type { Log } from '../log/log.ts'
@@ -10,7 +11,7 @@ import { Mutex } from '../runtime/mutex.ts'
 import { readJson, storedSelect } from './columns.ts'
 import type { StreamLoader } from './stream-loader.ts'
 
-type Row = Record<string, string | number | boolean | null>
+type Row = Record<string, string | number | bigint | boolean | null>
 
 const text = { kind: 'string' } as const
 const long = { kind: 'long' } as const
@@ -101,7 +102,7 @@ export class SystemTables {
     }
     const file = join(tmpDir, `system-${name}.ndjson`)
     const columns = systemTableColumns[name]
-    await writeFile(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    await writeFile(file, rows.map((row) => `${stringifyJson(row)}\n`).join(''))
     try {
       const source = rows.length === 0 ? 'no_rows' : readJson(file, columns, 1024 * 1024)
       const empty = `(SELECT ${columns.map((column) => `CAST(NULL AS VARCHAR) AS "${column.name}"`).join(', ')} WHERE false) AS no_rows`
@@ -131,9 +132,9 @@ export class SystemTables {
       committed_rows: committedRows,
       files: files.length,
       bytes: files.reduce((sum, file) => sum + file.bytes, 0),
-      snapshot_id: snapshot ? Number(snapshot['snapshot-id']) : null,
-      log_end: Number(end),
-      checkpoint: Number(table.checkpoint),
+      snapshot_id: snapshot?.['snapshot-id'] ?? null,
+      log_end: end,
+      checkpoint: table.checkpoint,
       lag_bytes: Math.max(0, Number(end - table.checkpoint)),
       duplicates: stats.repeats,
       dead_letters: stats.deadLetters,
@@ -152,7 +153,7 @@ export class SystemTables {
       bytes: file.bytes,
       min_event_time: isoOf(file.eventTime.lower),
       max_event_time: isoOf(file.eventTime.upper),
-      snapshot_id: Number(file.snapshotId),
+      snapshot_id: file.snapshotId,
     }))
   }
 }
@@ -160,8 +161,8 @@ export class SystemTables {
 function snapshotRows({ table }: StreamLoader): Row[] {
   return (table.table?.metadata.snapshots ?? []).map((snapshot) => ({
     stream: table.stream.name,
-    snapshot_id: Number(snapshot['snapshot-id']),
-    parent_id: snapshot['parent-snapshot-id'] === undefined ? null : Number(snapshot['parent-snapshot-id']),
+    snapshot_id: snapshot['snapshot-id'],
+    parent_id: snapshot['parent-snapshot-id'] ?? null,
     committed_at: new Date(snapshot['timestamp-ms']).toISOString(),
     operation: snapshot.summary['operation'] ?? null,
     added_rows: count(snapshot, 'added-records'),

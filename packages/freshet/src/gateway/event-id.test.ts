@@ -16,7 +16,7 @@ describe('ids from a field', () => {
     ['{"id":9007199254740993}', '"9007199254740993"'],
     ['{"other":{"id":1},"id":123456789012345678901234567890,"more":[{"id":2}]}', '"123456789012345678901234567890"'],
   ])('%s is stored as %s', (raw, stored) => {
-    expect(`"${String(idOf(raw))}"`).toBe(stored)
+    expect(idOf(raw)).toBe(stored.slice(1, -1))
   })
 
   test.each([

@@ -37,6 +37,8 @@ export interface Chunk {
   count: number
   /** Arrival time of the newest batch in the chunk, milliseconds since 1970; 0 for an empty chunk. */
   receivedAtMs: number
+  /** A local file that holds just these bytes and changes no more, where there is one: a reader may have it read in place. */
+  file?: string
 }
 
 export interface Log {

@@ -179,9 +179,17 @@ describe('I5: repeats', () => {
 
   test('are found after the partitioning was changed', async () => {
     lab = await Lab.open()
-    const hourly = { trades: streamPlan('trades', { columns: tradeColumns, partition: { by: 'event_time', unit: 'hour' } }) }
-    const monthly = { trades: streamPlan('trades', { columns: tradeColumns, partition: { by: 'event_time', unit: 'month' } }) }
-    const events = [trade('a', '2013-10-07T01:00:00Z'), trade('b', '2013-10-07T02:00:00Z'), trade('c', '2013-11-07T02:00:00Z')]
+    const hourly = {
+      trades: streamPlan('trades', { columns: tradeColumns, partition: { by: 'event_time', unit: 'hour' } }),
+    }
+    const monthly = {
+      trades: streamPlan('trades', { columns: tradeColumns, partition: { by: 'event_time', unit: 'month' } }),
+    }
+    const events = [
+      trade('a', '2013-10-07T01:00:00Z'),
+      trade('b', '2013-10-07T02:00:00Z'),
+      trade('c', '2013-11-07T02:00:00Z'),
+    ]
     for (const streams of [{ trades }, hourly, monthly, { trades }]) {
       const engine = await lab.start({ streams })
       await lab.post('trades', [...events, trade(`new-${JSON.stringify(streams).length}`, '2013-10-07T03:00:00Z')])
@@ -204,6 +212,71 @@ describe('I5: repeats', () => {
     await engine.caughtUp('trades')
     expect(await engine.value('select count(*) from trades')).toBe(2)
   })
+})
+
+describe('a chunk that is large enough for a data file of its own', () => {
+  const oneSegment = { segmentBytes: 256 << 20 }
+
+  /** Batches no larger than the gateway takes. */
+  async function postAll(events: ReturnType<typeof tradeEvents>): Promise<void> {
+    for (let from = 0; from < events.length; from += 10_000) await lab.post('trades', events.slice(from, from + 10_000))
+  }
+
+  const padding = 'x'.repeat(300)
+  const large = (prefix: string, day = '2013-10-07'): ReturnType<typeof tradeEvents> =>
+    tradeEvents(90_000, { prefix, day }).map((event) => ({ ...event, fields: { ...event.fields, padding } }))
+
+  test('is there once, hot and committed, and its repeats are left out', async () => {
+    lab = await Lab.open({ ...oneSegment, streams: { trades: streamPlan('trades') } })
+    let engine = await lab.start()
+    await lab.post('trades', tradeEvents(10, { prefix: 'few' }))
+    await engine.caughtUp('trades')
+    await lab.post(
+      'trades',
+      tradeEvents(1).map((event) => ({ ...event, fields: { ...event.fields, padding } })),
+    )
+    await engine.caughtUp('trades')
+    await engine.stop()
+    engine = await lab.start()
+    await engine.stop()
+    await postAll(large('a'))
+    engine = await lab.start()
+    await engine.caughtUp('trades')
+    await lab.post('trades', [...tradeEvents(20, { prefix: 'a' }), ...tradeEvents(20, { prefix: 'few' })])
+    await engine.caughtUp('trades')
+    expect(await countsOf(engine)).toEqual({ n: 90_021, d: 90_021 })
+    expect(await engine.status('trades')).toMatchObject({ hotRows: 90_010 })
+    await engine.stop()
+    engine = await lab.start()
+    await lab.post('trades', [...tradeEvents(30, { prefix: 'a' }), ...tradeEvents(30, { prefix: 'few' })])
+    await engine.caughtUp('trades')
+    expect(await countsOf(engine)).toEqual({ n: 90_031, d: 90_031 })
+  })
+
+  test('of several days is there once, too, and what follows it at once is seen', async () => {
+    lab = await Lab.open({ ...oneSegment, streams: { trades: streamPlan('trades') }, plan: { lake: { flushIntervalMs: 1 } } })
+    await postAll([...large('a').slice(0, 60_000), ...large('b', '2013-10-08').slice(0, 60_000)])
+    const engine = await lab.start()
+    for (let batch = 0; batch < 30; batch++) await lab.post('trades', tradeEvents(1, { prefix: `few${batch}-` }))
+    await engine.caughtUp('trades')
+    await engine.committed('trades')
+    expect(await countsOf(engine)).toEqual({ n: 120_030, d: 120_030 })
+  })
+})
+
+test('a backlog that is too much for the memory at once is loaded in smaller pieces', async () => {
+  lab = await Lab.open({
+    segmentBytes: 256 << 20,
+    streams: { trades: streamPlan('trades') },
+    plan: { lake: { flushIntervalMs: 1 }, engine: { memoryBytes: 80 << 20, spillBytesMax: 0 } },
+  })
+  for (let batch = 0; batch < 40; batch++) {
+    const events = tradeEvents(2000, { from: batch * 2000 })
+    await lab.post('trades', events.map((event) => ({ ...event, fields: { ...event.fields, padding: 'x'.repeat(400) } })))
+  }
+  const engine = await lab.start()
+  await engine.committed('trades')
+  expect(await countsOf(engine)).toEqual({ n: 80_000, d: 80_000 })
 })
 
 describe('the table', () => {

@@ -74,7 +74,9 @@ async function expectTrades(engine: LabEngine, n: number): Promise<void> {
 
 /** The positions of the table go up by snapshots, and the rows of the files are those that the snapshots say. */
 async function expectSoundTable(engine: LabEngine): Promise<void> {
-  const snapshots = await engine.sql("select positions, total_rows from freshet.snapshots where stream = 'trades' order by committed_at, total_rows")
+  const snapshots = await engine.sql(
+    "select positions, total_rows from freshet.snapshots where stream = 'trades' order by committed_at, total_rows",
+  )
   const reached = snapshots.map(({ positions }) => Number((JSON.parse(String(positions)) as { 0: string })[0]))
   expect(reached).toEqual(reached.toSorted((a, b) => a - b))
   const rows = await engine.value("select sum(rows) from freshet.files where stream = 'trades'")
@@ -158,7 +160,12 @@ describe('a commit', () => {
   }
 
   /** Fails the first `times` changes that match. */
-  function failing(armed: { on: boolean }, matches: (change: Change, key: string) => boolean, times: number, late = false): EngineOptions {
+  function failing(
+    armed: { on: boolean },
+    matches: (change: Change, key: string) => boolean,
+    times: number,
+    late = false,
+  ): EngineOptions {
     let left = times
     return {
       wrapStore: (store) =>
@@ -191,7 +198,11 @@ describe('a commit', () => {
     await commitWith((armed) => failing(armed, (change) => change === 'putIfAbsent', 1, true))
   })
 
-  function failingCatalog(armed: { on: boolean }, commit: (apply: () => ReturnType<Catalog['commit']>) => ReturnType<Catalog['commit']>, load?: () => void): EngineOptions {
+  function failingCatalog(
+    armed: { on: boolean },
+    commit: (apply: () => ReturnType<Catalog['commit']>) => ReturnType<Catalog['commit']>,
+    load?: () => void,
+  ): EngineOptions {
     return {
       wrapCatalog: (catalog) => ({
         tables: () => catalog.tables(),
@@ -259,13 +270,18 @@ describe('two engines on one lake', () => {
     const engines = [await lab.start(), await lab.start()]
     for (let batch = 0; batch < 25; batch++) {
       await lab.post('trades', tradeEvents(20, { from: batch * 10 }))
-      await lab.post('plain', Array.from({ length: 10 }, (_, index) => ({ id: `${batch}-${index}`, fields: { batch, index } })))
+      await lab.post(
+        'plain',
+        Array.from({ length: 10 }, (_, index) => ({ id: `${batch}-${index}`, fields: { batch, index } })),
+      )
       if (batch % 5 === 4) await engines[batch % 2]!.committed('trades')
     }
     for (const engine of engines) {
       for (const stream of ['trades', 'plain']) await engine.committed(stream)
       await expectTrades(engine, 260)
-      expect(await engine.sql('select count(*) as n, count(distinct _event_id) as d from plain')).toEqual([{ n: 250, d: 250 }])
+      expect(await engine.sql('select count(*) as n, count(distinct _event_id) as d from plain')).toEqual([
+        { n: 250, d: 250 },
+      ])
     }
     for (const engine of engines) await engine.stop()
     const engine = await lab.start()
@@ -299,7 +315,10 @@ describe('a damaged log', () => {
     await lab.post('trades', tradeEvents(10))
     await lab.post('trades', tradeEvents(20))
     const folder = join(lab.logDir, 'trades', '0')
-    const segment = join(folder, (await readdir(folder)).find((name) => name.endsWith('.ndjson'))!)
+    const segment = join(
+      folder,
+      (await readdir(folder)).find((name) => name.endsWith('.ndjson'))!,
+    )
     const whole = await readFile(segment)
     const file = await open(segment, 'r+')
     await file.write(Buffer.from('X'), 0, 1, whole.lastIndexOf('"price"') + 3)

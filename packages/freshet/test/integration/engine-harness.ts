@@ -28,6 +28,8 @@ export interface LabEvent {
 }
 
 export interface LabOptions {
+  /** Size of a log segment, and so of the largest chunk that is read at once. */
+  segmentBytes?: number
   streams?: Record<string, StreamPlan>
   plan?: { lake?: Partial<Plan['lake']>; sql?: Partial<Plan['sql']>; engine?: Partial<Plan['engine']> }
 }
@@ -151,7 +153,7 @@ export class Lab {
         batchEventsMax: 100_000,
         diskFreeBytesMin: 0,
       },
-      log: { segmentBytes: 1 << 20 },
+      log: { segmentBytes: this.#options.segmentBytes ?? 1 << 20 },
       lake: { flushIntervalMs: 3_600_000, flushRows: 10_000_000, ...plan?.lake },
       sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, ...plan?.sql },
       engine: { memoryBytes: 512 << 20, spillBytesMax: 1 << 30, threads: 2, ...plan?.engine },
@@ -171,6 +173,7 @@ export class Lab {
       log: options.wrapLog?.(reader) ?? reader,
       catalog: options.wrapCatalog?.(files) ?? files,
       store,
+      logDir: join(this.dir, 'log'),
       lakeDir: this.lakeDir,
       tmpDir: join(this.dir, `tmp-${number}`),
       socket,
@@ -208,7 +211,7 @@ export class Lab {
     return openFileLog({
       dir: this.logDir,
       mode,
-      segmentBytes: 1 << 20,
+      segmentBytes: this.#options.segmentBytes ?? 1 << 20,
       diskFreeBytesMin: 0,
       fileSystem: nodeFileSystem,
       clock: systemClock,

@@ -22,7 +22,12 @@ beforeAll(async () => {
   for (const folder of ['tmp', 'lake']) await mkdir(join(dir, folder))
   await writeFile(join(dir, 'outside.csv'), 'secret\n1\n')
   const options = { memoryBytes: 256 << 20, spillBytesMax: 1 << 30, threads: 2 }
-  database = await Database.open({ ...options, tmpDir: join(dir, 'tmp'), lakeDir: join(dir, 'lake') })
+  database = await Database.open({
+    ...options,
+    tmpDir: join(dir, 'tmp'),
+    lakeDir: join(dir, 'lake'),
+    logDir: join(dir, 'log'),
+  })
   connection = await database.connect()
   await connection.run(
     'CREATE TABLE tail.trades_1 (id VARCHAR, symbol VARCHAR, price DOUBLE, tags VARCHAR[], o STRUCT(p BIGINT))',

@@ -17,7 +17,12 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), 'freshet-run-'))
   for (const folder of ['tmp', 'lake']) await mkdir(join(dir, folder))
   const options = { memoryBytes: 256 << 20, spillBytesMax: 1 << 30, threads: 2 }
-  database = await Database.open({ ...options, tmpDir: join(dir, 'tmp'), lakeDir: join(dir, 'lake') })
+  database = await Database.open({
+    ...options,
+    tmpDir: join(dir, 'tmp'),
+    lakeDir: join(dir, 'lake'),
+    logDir: join(dir, 'log'),
+  })
   await database.with(async (connection) => {
     await connection.run('CREATE VIEW main.numbers AS SELECT range AS n FROM range(1000000)')
   })

@@ -75,7 +75,14 @@ export class PartitionReader {
         receivedAtMs = Math.max(receivedAtMs, header.at)
       })
       if (walked.end > 0) {
-        return { bytes: bytes.subarray(0, walked.end), next: BigInt(from + walked.end), count, receivedAtMs }
+        const whole = next !== undefined && start === 0 && from + walked.end === next
+        return {
+          bytes: bytes.subarray(0, walked.end),
+          next: BigInt(from + walked.end),
+          count,
+          receivedAtMs,
+          ...(whole && { file: segment.path }),
+        }
       }
       const { stopped } = walked
       if (stopped?.problem === 'bad') throw damage(segment.path, start, stopped.reason)
