@@ -19,7 +19,7 @@ export function keyPath(...parts: readonly string[]): string {
   let path = ''
   for (const part of parts) {
     if (part === '[]') path += part
-    else if (!/^[A-Za-z_$][\w$-]*$/.test(part)) path += `[${JSON.stringify(shortened(part))}]`
+    else if (!/^[A-Za-z_$][\w$]*$/.test(part)) path += `[${JSON.stringify(shortened(part))}]`
     else path += path === '' ? part : `.${part}`
   }
   return path

@@ -271,7 +271,8 @@ function circleMistakes(root: JsonSchema, key: string): Mistake[] {
 
 /** What the meta-schema of draft 2020-12 finds. */
 function formMistakes(schema: JsonSchema, key: string): Mistake[] {
-  const ajv = newAjv()
+  metaAjv ??= newAjv(true)
+  const ajv = metaAjv
   if (ajv.validateSchema(bare(schema)) === true) return []
   const places = new Map((ajv.errors ?? []).map((error) => [error.instancePath, error.message ?? 'is not valid']))
   return [...places].map(([at, message]) => mistake(`${key}${at.replaceAll('/', '.')}`, message))
@@ -279,15 +280,25 @@ function formMistakes(schema: JsonSchema, key: string): Mistake[] {
 
 function compilationMistakes(schema: JsonSchema, key: string): Mistake[] {
   try {
-    newAjv().compile(bare(schema))
+    newAjv(false).compile(bare(schema))
     return []
   } catch (error) {
     return [mistake(key, `cannot be compiled: ${messageOf(error)}`)]
   }
 }
 
-function newAjv(): Ajv2020 {
-  return new Ajv2020({ strict: false, logger: false, validateFormats: false, allErrors: true })
+/** Compiling the meta-schema takes long, so it is done once. */
+let metaAjv: Ajv2020 | undefined
+
+function newAjv(meta: boolean): Ajv2020 {
+  return new Ajv2020({
+    meta,
+    validateSchema: meta,
+    strict: false,
+    logger: false,
+    validateFormats: false,
+    allErrors: true,
+  })
 }
 
 /** Every schema is read as draft 2020-12, whatever it calls itself. */

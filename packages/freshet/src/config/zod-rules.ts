@@ -73,7 +73,7 @@ interface CheckDef {
 function checksOf(part: $ZodTypes): CheckDef[] {
   const checks = (part._zod.def.checks ?? []).map((check) => check._zod.def as CheckDef)
   // A type such as z.email() is its own check.
-  return 'check' in part._zod.def ? [part._zod.def, ...checks] : checks
+  return 'check' in part._zod.def && part._zod.def.type !== 'custom' ? [part._zod.def, ...checks] : checks
 }
 
 function checkProblem(check: CheckDef): string | undefined {

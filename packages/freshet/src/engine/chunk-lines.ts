@@ -26,7 +26,7 @@ export interface Unreadable {
 
 /** Overwrites an event with white space, so that those behind it keep their places. */
 export function blankEvent(bytes: Buffer, events: ScannedEvents, index: number): void {
-  bytes.fill(' ', events.start[index]!, events.end[index]! - 1)
+  bytes.fill(' ', events.start[index], events.end[index]! - 1)
 }
 
 /** Resolves to undefined when these lines can be read together, or to the reason why not. */
@@ -53,7 +53,7 @@ export async function findUnreadable(
     if (reason === undefined) accepted.push(...part)
     return reason
   })
-  return [...alone, ...together].sort((a, b) => a.index - b.index)
+  return [...alone, ...together].toSorted((a, b) => a.index - b.index)
 }
 
 async function halve(

@@ -46,7 +46,7 @@ const { type: anyType } = fc.letrec<{ type: ColumnType; struct: ColumnType }>((t
     { depthSize: 'small' },
     fc
       .constantFrom('boolean', 'long', 'double', 'string', 'timestamptz', 'date', 'json')
-      .map((one) => ({ kind: one }) as ColumnType),
+      .map((one): ColumnType => ({ kind: one })),
     tie('type').map(list),
     tie('type').map(map),
     tie('struct'),

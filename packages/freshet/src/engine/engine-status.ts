@@ -34,7 +34,7 @@ export async function engineStatus(
 ): Promise<{ streams: StreamStatus[] }> {
   const streams: StreamStatus[] = []
   for (const loader of loaders) streams.push(await streamStatus(loader, declared, log, clock.nowMs()))
-  return { streams: streams.sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  return { streams: streams.toSorted((a, b) => (a.name < b.name ? -1 : 1)) }
 }
 
 async function streamStatus(

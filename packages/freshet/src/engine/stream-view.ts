@@ -43,7 +43,7 @@ export function selectHot(columns: readonly Column[], table: Pick<HotTable, 'rel
   return `SELECT ${list.join(', ')} FROM ${table.relation}`
 }
 
-function selectFiles(columns: readonly Column[], { schema, formerFields, paths }: CommittedFiles): string {
+function selectFiles(columns: readonly Column[], { schema, formerFields: former, paths }: CommittedFiles): string {
   const types = columnsOf(schema)
   const fields = schema.fields.map((field, index) => ({ id: field.id, column: types[index]! }))
   const byName = new Map(fields.map((field) => [field.column.name, field]))
@@ -51,7 +51,7 @@ function selectFiles(columns: readonly Column[], { schema, formerFields, paths }
   const list = columns.map((column) => {
     const field = byName.get(column.name)
     if (field === undefined) return projected(column, [])
-    const generations = [field, ...(formerFields.get(field.id) ?? []).flatMap((id) => byId.get(id) ?? [])]
+    const generations = [field, ...(former.get(field.id) ?? []).flatMap((id) => byId.get(id) ?? [])]
     return projected(
       column,
       generations.map(({ column: own }) => castTo(identifier(own.name), own.type, column.type)),

@@ -18,7 +18,7 @@ const long = { kind: 'long' } as const
 const time = { kind: 'timestamptz' } as const
 
 /** Columns of each system table, in order. */
-export const systemTableColumns: Readonly<Record<'streams' | 'snapshots' | 'files', readonly Column[]>> = {
+const systemTableColumns: Readonly<Record<'streams' | 'snapshots' | 'files', readonly Column[]>> = {
   streams: [
     { name: 'name', type: text },
     { name: 'declared', type: { kind: 'boolean' } },

@@ -122,7 +122,7 @@ export const nodeFileSystem: FileSystem = {
   },
   readDir: async (path) => {
     try {
-      return (await promises.readdir(path)).sort()
+      return (await promises.readdir(path)).toSorted()
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
       throw error

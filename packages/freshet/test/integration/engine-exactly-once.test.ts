@@ -21,11 +21,11 @@ describe('I4: readers', () => {
     const engine = await lab.start()
     const batches = 60
     const size = 100
-    let loading = true
+    const loading = new AbortController()
     const reader = async (format: 'json' | 'parquet'): Promise<number> => {
       let last = 0
       let reads = 0
-      for (; loading; reads++) {
+      for (; !loading.signal.aborted; reads++) {
         if (format === 'parquet') {
           const answer = await engine.query({ sql: counts, format })
           expect(answer.status, answer.text).toBe(200)
@@ -51,7 +51,7 @@ describe('I4: readers', () => {
       }
       await engine.committed('trades')
     } finally {
-      loading = false
+      loading.abort()
     }
     const reads = await Promise.all(readers)
     expect(Math.min(...reads)).toBeGreaterThan(3)
@@ -254,7 +254,11 @@ describe('a chunk that is large enough for a data file of its own', () => {
   })
 
   test('of several days is there once, too, and what follows it at once is seen', async () => {
-    lab = await Lab.open({ ...oneSegment, streams: { trades: streamPlan('trades') }, plan: { lake: { flushIntervalMs: 1 } } })
+    lab = await Lab.open({
+      ...oneSegment,
+      streams: { trades: streamPlan('trades') },
+      plan: { lake: { flushIntervalMs: 1 } },
+    })
     await postAll([...large('a').slice(0, 60_000), ...large('b', '2013-10-08').slice(0, 60_000)])
     const engine = await lab.start()
     for (let batch = 0; batch < 30; batch++) await lab.post('trades', tradeEvents(1, { prefix: `few${batch}-` }))
@@ -272,7 +276,10 @@ test('a backlog that is too much for the memory at once is loaded in smaller pie
   })
   for (let batch = 0; batch < 40; batch++) {
     const events = tradeEvents(2000, { from: batch * 2000 })
-    await lab.post('trades', events.map((event) => ({ ...event, fields: { ...event.fields, padding: 'x'.repeat(400) } })))
+    await lab.post(
+      'trades',
+      events.map((event) => ({ ...event, fields: { ...event.fields, padding: 'x'.repeat(400) } })),
+    )
   }
   const engine = await lab.start()
   await engine.committed('trades')

@@ -137,8 +137,8 @@ describe('an engine that is killed', () => {
 })
 
 describe('a commit', () => {
-  /** Commits one batch, then another one with the fault in place, and expects all of it once. */
-  async function commitWith(options: (armed: { on: boolean }) => EngineOptions): Promise<LabEngine> {
+  /** Commits one batch, then others with the fault in place, all of which must be there once; how many events there are. */
+  async function rowsAfter(options: (armed: { on: boolean }) => EngineOptions): Promise<unknown> {
     lab = await Lab.open(fast)
     const armed = { on: false }
     const engine = await lab.start(options(armed))
@@ -155,8 +155,7 @@ describe('a commit', () => {
     await until('the problem is over', async () => (await engine.status('trades')).problem === null)
     await engine.stop()
     const next = await lab.start()
-    await expectTrades(next, 30)
-    return next
+    return next.value('select count(distinct _event_id) from trades')
   }
 
   /** Fails the first `times` changes that match. */
@@ -179,23 +178,23 @@ describe('a commit', () => {
   }
 
   test('is made again when a data file cannot be stored', async () => {
-    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 1))
+    expect(await rowsAfter((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 1))).toBe(30)
   })
 
   test('is made again when a data file was stored and the answer lost', async () => {
-    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 1, true))
+    expect(await rowsAfter((armed) => failing(armed, (_, key) => key.endsWith('.parquet'), 1, true))).toBe(30)
   })
 
   test('is made again when a manifest cannot be stored', async () => {
-    await commitWith((armed) => failing(armed, (_, key) => key.endsWith('.avro'), 1))
+    expect(await rowsAfter((armed) => failing(armed, (_, key) => key.endsWith('.avro'), 1))).toBe(30)
   })
 
   test('is made again when the metadata cannot be stored', async () => {
-    await commitWith((armed) => failing(armed, (change) => change === 'putIfAbsent', 1))
+    expect(await rowsAfter((armed) => failing(armed, (change) => change === 'putIfAbsent', 1))).toBe(30)
   })
 
   test('is known to be made when the metadata was stored and the answer lost', async () => {
-    await commitWith((armed) => failing(armed, (change) => change === 'putIfAbsent', 1, true))
+    expect(await rowsAfter((armed) => failing(armed, (change) => change === 'putIfAbsent', 1, true))).toBe(30)
   })
 
   function failingCatalog(
@@ -218,30 +217,49 @@ describe('a commit', () => {
 
   test('is known to be made when neither its answer nor the table can be had for a while', async () => {
     let silence = 0
-    await commitWith((armed) =>
-      failingCatalog(
-        armed,
-        async (apply) => {
-          const table = await apply()
-          if (silence > 0) return table
-          silence = 3
-          throw new Error('connection reset')
-        },
-        () => {
-          if (silence > 1) {
-            silence--
-            throw new Error('connection refused')
-          }
-        },
+    expect(
+      await rowsAfter((armed) =>
+        failingCatalog(
+          armed,
+          async (apply) => {
+            const table = await apply()
+            if (silence > 0) return table
+            silence = 3
+            throw new Error('connection reset')
+          },
+          () => {
+            if (silence > 1) {
+              silence--
+              throw new Error('connection refused')
+            }
+          },
+        ),
       ),
-    )
+    ).toBe(30)
   })
 
   test('is made again when the catalog refuses it for a while', async () => {
     let left = 1
-    await commitWith((armed) =>
-      failingCatalog(armed, (apply) => (left-- > 0 ? Promise.reject(new Error('503')) : apply())),
-    )
+    expect(
+      await rowsAfter((armed) =>
+        failingCatalog(armed, (apply) => (left-- > 0 ? Promise.reject(new Error('503')) : apply())),
+      ),
+    ).toBe(30)
+  })
+
+  test('of a large chunk, which is a file already, is made again when the file cannot be put in place', async () => {
+    lab = await Lab.open({ ...fast, segmentBytes: 256 << 20 })
+    const columns = tradeEvents(100_000).map((event) => ({ ...event, raw: JSON.stringify(event.fields).padEnd(400) }))
+    for (let from = 0; from < columns.length; from += 10_000) {
+      await lab.post('trades', columns.slice(from, from + 10_000))
+    }
+    const engine = await lab.start(failing({ on: true }, (_, key) => key.endsWith('.parquet'), 2))
+    await lab.post('trades', tradeEvents(100))
+    await engine.committed('trades')
+    await expectTrades(engine, 100_000)
+    await expectSoundTable(engine)
+    await engine.stop()
+    expect(await (await lab.start()).value('select count(distinct _event_id) from trades')).toBe(100_000)
   })
 
   test('that fails shows as a problem, while its rows stay visible and loading goes on', async () => {

@@ -281,8 +281,13 @@ export class LabEngine {
           response.on('data', (piece: Buffer) => pieces.push(piece))
           response.on('error', reject)
           response.on('end', () => {
-            const body = Buffer.concat(pieces)
-            resolve({ status: response.statusCode ?? 0, headers: response.headers, body, text: body.toString('utf8') })
+            const received = Buffer.concat(pieces)
+            resolve({
+              status: response.statusCode ?? 0,
+              headers: response.headers,
+              body: received,
+              text: received.toString('utf8'),
+            })
           })
         },
       )

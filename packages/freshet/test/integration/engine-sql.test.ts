@@ -230,7 +230,7 @@ describe('POST /v1/sql', () => {
 
   test('whose answer is broken off is no harm to the engine', async () => {
     const answer = engine.query({ sql: 'select * from range(5000)', format: 'csv' })
-    await expect(answer).rejects.toThrow()
+    await expect(answer).rejects.toThrow(/aborted|hang up|ECONNRESET/)
     expect(await engine.value('select 1')).toBe(1)
   })
 })

@@ -251,7 +251,7 @@ export class IdBook {
     if (excess <= 0) return
     const inUse = new Set(events.partition.subarray(0, events.count))
     const idle = [...this.#partitions].filter(([partition]) => !inUse.has(partition))
-    for (const [partition, { ids }] of idle.sort(([, a], [, b]) => a.touched - b.touched)) {
+    for (const [partition, { ids }] of idle.toSorted(([, a], [, b]) => a.touched - b.touched)) {
       if (excess <= 0) return
       this.#partitions.delete(partition)
       excess -= ids.bytes

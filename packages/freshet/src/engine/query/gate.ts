@@ -212,7 +212,7 @@ class Walker {
   #checkFunction(node: Node, allowed: ReadonlySet<string>, what: string): void {
     const name = String(node['function_name'])
     const schema = folded(node['schema'] ?? '')
-    const catalog = String(node['catalog'] ?? '')
+    const catalog = folded(node['catalog'] ?? '')
     if (allowed.has(folded(name)) && (schema === '' || schema === 'main') && catalog === '') return
     const close = nearest(name.toLowerCase(), [...allowed])
     throw this.#refuse(

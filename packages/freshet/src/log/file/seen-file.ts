@@ -38,7 +38,7 @@ export async function loadSeen<Outcome>(
   folder: string,
 ): Promise<{ seen: SeenBatches<Outcome>; from: number; damaged: string[] }> {
   const damaged: string[] = []
-  for (const position of (await listSeen(fileSystem, folder)).reverse()) {
+  for (const position of (await listSeen(fileSystem, folder)).toReversed()) {
     const path = seenPath(folder, position)
     const seen = new SeenBatches<Outcome>()
     if (seen.decode(await fileSystem.readFile(path))) return { seen, from: position, damaged }

@@ -25,7 +25,7 @@ async function listBases(fileSystem: FileSystem, folder: string, pattern: RegExp
     const match = pattern.exec(name)
     if (match) bases.push(Number(match[1]))
   }
-  return bases.sort((a, b) => a - b)
+  return bases.toSorted((a, b) => a - b)
 }
 
 /** The segments of a partition in order. */
