@@ -216,11 +216,10 @@ describe('a file that cannot be run is explained with its place', () => {
   ])('%s', async (_, files, what, place) => {
     const { error, dir } = await loadFiles(files)
     expect(error?.code).toBe('config_invalid')
-    expect(error?.message).toContain(
-      `cannot be loaded: ${what.startsWith('Cannot') || what.startsWith('does') ? '' : what}`,
-    )
+    expect(error?.message).toContain('cannot be loaded: ')
     expect(error?.message).toContain(what)
-    expect(error?.message).toMatch(new RegExp(`\\n  at ${RegExp.escape(join(dir, place))}(:\\d+)?$`))
+    const at = error?.message.split('\n  at ')[1] ?? ''
+    expect(at === join(dir, place) || at.startsWith(`${join(dir, place)}:`), at).toBe(true)
     expect(error?.message).not.toContain('freshet-config-run')
     expect(error?.hint).toBeTruthy()
   })

@@ -18,7 +18,7 @@ import {
 } from '@duckdb/node-api'
 
 /** The JSON text of a value. A number that JSON cannot write (NaN, infinities) is null. */
-export function jsonOf(value: DuckDBValue): string {
+function jsonOf(value: DuckDBValue): string {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value)
@@ -49,7 +49,7 @@ function jsonOfObject(value: object): string {
 }
 
 /** A value as text: what CSV shows; empty for null. */
-export function textOf(value: DuckDBValue): string {
+function textOf(value: DuckDBValue): string {
   if (value === null || value === undefined) return ''
   if (typeof value !== 'object') return String(value)
   if (value instanceof DuckDBTimestampTZValue) return timestamp(value.micros, 'Z')

@@ -1,5 +1,6 @@
 /** One test for each crash point and failure that partition-writer.ts and recovery.ts name. */
 import { describe, expect, test, vi } from 'vitest'
+import { silentLogger } from '../../runtime/logging.ts'
 import {
   batch,
   codeOf,
@@ -21,7 +22,7 @@ import {
 import { readEnd } from './durable-end.ts'
 import type { FileLog } from './file-log.ts'
 
-const seeds = Array.from({ length: 24 }, (_, seed) => seed)
+const seeds = Array.from({ length: 12 }, (_, seed) => seed)
 const small = { segmentBytes: 400 }
 
 const isSegment = (path: string): boolean => path.endsWith('.ndjson')
@@ -355,7 +356,6 @@ describe.each(seeds)('a failure, seed %i', (seed) => {
       const after = disk.process()
       for (const name of await after.readDir(partitionDir))
         if (name.endsWith('.seen') && kept % 2) disk.delete(`${partitionDir}/${name}`)
-      const { silentLogger } = await import('../../runtime/logging.ts')
       const logger = Object.assign(Object.create(silentLogger) as typeof silentLogger, {
         error: (details: unknown, message: string) => errors.push({ details, message }),
       })

@@ -4,7 +4,7 @@
  * - a frame cut short, or pages of the last group missing (power loss before the sync): nothing of it was acknowledged; the
  *   segment is cut back to its longest prefix of whole frames;
  * - whole frames that were written but not synced: kept; they are written once more before the sync, because after a failed sync
- *   the operating system may believe that pages are on disk which are not;
+ *   the operating system may believe that pages are on disk which are not, or a cut that is not;
  * - a segment whose name is not durable yet: the folder is synced before anything is acknowledged in it;
  * - bytes in an earlier segment behind the start of the next one (a refused group, and a cut that did not last): ignored;
  * - a published end behind the true one, or none: published anew;
@@ -112,18 +112,21 @@ export async function recoverPartition<Outcome>(
     const cut = { stream, file: last.path, offset: end, cutBytes: bytes.length - end }
     logger.warn(cut, 'cut a torn batch off the log; it was never acknowledged')
   }
-  await settle(fileSystem, last, bytes, { from: settled, to: end, cut: end < bytes.length })
-  return { active: last, end: last.base + end, seen }
+  await settle(fileSystem, last, bytes, { from: settled, to: end, cut: true })
+  // A file that a writer failed on is left, as it leaves every file that a write or sync failed on.
+  return { active: Number.isFinite(knownEnd) ? undefined : last, end: last.base + end, seen }
 }
 
-/** Makes a segment's bytes up to `to` durable, writing again those behind `from`; with `cut`, takes away what lies behind `to`. */
+/**
+ * Makes a segment's bytes up to `to` durable, writing again those behind `from`. With `cut` it takes away what lies behind `to`,
+ * also when nothing seems to: an earlier cut may have reached the operating system and not the disk.
+ */
 async function settle(
   fileSystem: FileSystem,
   segment: Segment,
   bytes: Buffer,
   { from, to, cut }: { from: number; to: number; cut: boolean },
 ): Promise<void> {
-  if (from >= to && !cut) return
   const file = await fileSystem.open(segment.path, 'write')
   try {
     if (cut) await file.truncate(to)
