@@ -1,42 +1,13 @@
 import type { JsonSchema } from './define.ts'
-import type { StreamPlan } from './plan.ts'
 import { validatedFormats } from './schema-rules.ts'
 
-/** Seconds of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z since 1970: the times that every reader of the tables can show. */
-const firstSecond = -62_135_596_800
-const lastSecond = 253_402_300_799
-const unitsPerSecond = { s: 1, ms: 1e3, us: 1e6 } as const
-
 /**
- * The JSON Schema (draft 2020-12) that the gateway compiles for a stream's events: the user's, and on top of it what the table
- * needs. Integers fit a 64-bit column; the id is there, and is text that is not empty or an integer that JSON.parse keeps exactly
- * (two ids must never round to one: I5); the event time is there and within the years 1 to 9999. Formats that no validator knows
- * are left out. Field names with `_` in front are the gateway's to refuse.
+ * The JSON Schema (draft 2020-12) that the gateway compiles for a stream's events: the user's, with integers bounded to what a
+ * 64-bit column holds, and without formats that no validator knows. Ids and event times are the gateway's own to check.
  */
-export function eventSchema(stream: Pick<StreamPlan, 'schema' | 'id' | 'time'>): JsonSchema {
-  const demands: Record<string, unknown>[] = []
-  if (stream.id !== null) demands.push(demand(stream.id, idSchema))
-  if (stream.time !== null) demands.push(demand(stream.time.field, timeSchema(stream.time.unit)))
-  const { $schema: _, $id: __, ...schema } = bounded(stream.schema ?? {}) as JsonSchema
-  const allOf = [...((schema['allOf'] as unknown[] | undefined) ?? []), ...demands]
-  return { type: 'object', ...schema, ...(allOf.length === 0 ? {} : { allOf }) }
-}
-
-const idSchema = {
-  type: ['string', 'integer'],
-  minLength: 1,
-  minimum: Number.MIN_SAFE_INTEGER,
-  maximum: Number.MAX_SAFE_INTEGER,
-}
-
-function timeSchema(unit: NonNullable<StreamPlan['time']>['unit']): Record<string, unknown> {
-  if (unit === 'iso') return { type: 'string', format: 'date-time' }
-  const scale = unitsPerSecond[unit]
-  return { type: 'number', minimum: firstSecond * scale, maximum: lastSecond * scale }
-}
-
-function demand(field: string, schema: Record<string, unknown>): Record<string, unknown> {
-  return { properties: { [field]: schema }, required: [field] }
+export function eventSchema(schema: JsonSchema): JsonSchema {
+  const { $schema: _, $id: __, ...fitted } = bounded(schema) as JsonSchema
+  return { type: 'object', ...fitted }
 }
 
 /** Members that hold values of the user's, not schemas. */

@@ -75,6 +75,7 @@ export const validatedFormats: ReadonlySet<string> = new Set(Object.keys(fullFor
 
 /** Keywords that would change what is valid and are not supported, with what to write instead. */
 const refused: Record<string, string> = {
+  $async: 'events are validated at once; leave it out',
   $dynamicRef: 'write "$ref" to a path within the schema, such as "#/$defs/price"',
   $dynamicAnchor: 'write "$defs" and "$ref"',
   $recursiveRef: 'write "$ref": "#"',

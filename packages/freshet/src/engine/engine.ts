@@ -163,7 +163,9 @@ class StreamEngine implements Engine {
   #open(name: string): Promise<void> {
     return this.#opening.run(async () => {
       if (this.#loaders.has(name)) return
-      const loader = await this.#openStream(this.#deps.plan.streams[name] ?? undeclaredStream(name))
+      const { streams } = this.#deps.plan
+      const plan = Object.hasOwn(streams, name) ? streams[name]! : undeclaredStream(name)
+      const loader = await this.#openStream(plan)
       if (this.#running) loader.start()
     })
   }

@@ -1,7 +1,7 @@
 /** The streams that can be posted to, each with what its events pass on their way in. */
 import { reservedStreamNames, streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
-import { nearest } from './nearest.ts'
+import { nearest } from '../config/spelling.ts'
 import { SystemColumns } from './system-columns.ts'
 import { compileValidator, type Validator } from './validate.ts'
 

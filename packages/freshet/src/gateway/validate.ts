@@ -5,7 +5,8 @@ import type { StreamPlan } from '../config/plan.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 import { faultOf } from './check-event.ts'
 import { isCanonicalTime } from './event-time.ts'
-import { nearest } from './nearest.ts'
+import { eventSchema } from '../config/event-schema.ts'
+import { nearest } from '../config/spelling.ts'
 import { compilePattern } from './pattern.ts'
 import { pointer, type EventFault } from './refusal.ts'
 import { boundsValues, closedFields } from './schema-shape.ts'
@@ -59,7 +60,7 @@ export function compileValidator(plan: Pick<StreamPlan, 'name' | 'schema'>, nest
   const names = Object.keys((schema['properties'] as object | undefined) ?? {})
   const closed = closedFields(schema)
   const { additionalProperties: _, ...open } = schema
-  const validate = compileSchema(plan.name, closed === undefined ? schema : open)
+  const validate = compileSchema(plan.name, eventSchema(closed === undefined ? schema : open))
   const isBounded = closed !== undefined && boundsValues(schema, nestingMax)
   let usualNames: readonly string[] = []
   return (event) => {

@@ -17,7 +17,7 @@ import { MemoryObjectStore } from './memory-object-store.ts'
 export const dayValue = 15_985
 export const dayStartMs = dayValue * 86_400_000
 
-export class ManualClock implements Clock {
+class ManualClock implements Clock {
   ms = dayStartMs
 
   nowMs(): number {

@@ -91,7 +91,7 @@ function timeOn(day: string, second: number): string {
 }
 
 /** The stored line of an event. */
-export function lineOf(event: LabEvent): string {
+function lineOf(event: LabEvent): string {
   const now = new Date().toISOString()
   const body = event.raw ?? JSON.stringify(event.fields ?? {})
   const rest = body.slice(body.indexOf('{') + 1).trimStart()

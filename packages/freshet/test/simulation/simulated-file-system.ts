@@ -35,7 +35,7 @@ export type Fate = 'goes on' | 'dies before' | 'dies within' | 'dies after' | { 
 /** Decides the fate of a call. `path` is the file's, the folder's, or what a rename gives a new name to. */
 export type Interfere = (call: Call, path: string) => Fate
 
-export class ProcessEnded extends Error {}
+class ProcessEnded extends Error {}
 
 function systemError(code: string, call: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${call} '${path}'`), { code })
@@ -109,6 +109,7 @@ export class SimulatedProcess implements FileSystem {
   #interfere: Interfere
   #watches = new Set<{ path: string; onChange: (name: string) => void }>()
   #ended = false
+  openFiles = 0
 
   constructor(disk: SimulatedDisk, interfere: Interfere) {
     this.#disk = disk
@@ -131,7 +132,9 @@ export class SimulatedProcess implements FileSystem {
   async open(path: string, mode: 'read' | 'write' | 'create'): Promise<FileHandle> {
     return this.step('open', path, () => {
       if (mode === 'create' && this.#disk.entry(path) === undefined) this.#name(path, new SimulatedFile())
-      return new SimulatedHandle(this, this.#disk, path, this.#disk.file(path))
+      const handle = new SimulatedHandle(this, this.#disk, path, this.#disk.file(path))
+      this.openFiles++
+      return handle
     })
   }
 
@@ -309,6 +312,7 @@ class SimulatedHandle implements FileHandle {
   async close(): Promise<void> {
     if (!this.#open) throw systemError('EBADF', 'close', this.#path)
     this.#open = false
+    this.#process.openFiles--
   }
 
   #step<Result>(call: Call, act: () => Result, partly?: (fails: boolean) => void): Promise<Result> {

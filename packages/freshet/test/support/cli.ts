@@ -44,7 +44,7 @@ export async function cli(args: readonly string[], setting: CliSetting = {}): Pr
   return { code, stdout: stdout.bytes.toString(), stderr: stderr.bytes.toString(), bytes: stdout.bytes }
 }
 
-export function testContext(setting: CliSetting = {}): {
+function testContext(setting: CliSetting = {}): {
   context: CliContext
   stdout: Capture
   stderr: Capture

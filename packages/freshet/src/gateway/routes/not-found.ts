@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FreshetError } from '../../runtime/errors.ts'
-import { nearest } from '../nearest.ts'
+import { nearest } from '../../config/spelling.ts'
 import { sendProblem } from '../problems.ts'
 import { routeTable } from './table.ts'
 

@@ -22,7 +22,7 @@ import {
 import { readEnd } from './durable-end.ts'
 import type { FileLog } from './file-log.ts'
 
-const seeds = Array.from({ length: 12 }, (_, seed) => seed)
+const seeds = Array.from({ length: 8 }, (_, seed) => seed)
 const small = { segmentBytes: 400 }
 
 const isSegment = (path: string): boolean => path.endsWith('.ndjson')
@@ -212,6 +212,7 @@ describe.each(seeds)('a crash (I1, I10), seed %i', (seed) => {
   })
 })
 
+// What waits for real time or writes megabytes is run for the first seeds only.
 describe.each(seeds)('a failure, seed %i', (seed) => {
   const started = async (): Promise<{ disk: SimulatedDisk; process: SimulatedProcess; log: FileLog }> => {
     const disk = await makeDisk(seed)
@@ -240,24 +241,27 @@ describe.each(seeds)('a failure, seed %i', (seed) => {
     await expectEvents(disk, log, idsIn(numbered('a', 0), numbered('a', 2), numbered('a', 1)))
   })
 
-  test('of a sync and of cutting back refuses everything queued, and the next append recovers what was acknowledged', async () => {
-    for (const broken of ['truncate', 'sync'] as const) {
-      const { disk, process, log } = await started()
-      let failing = true
-      process.interfere((call, path) =>
-        failing && isSegment(path) && (call === 'sync' || call === broken) ? { fails: 'EIO' } : 'goes on',
-      )
-      const refused = [1, 2].map((sequence) => codeOf(log.append('trades', numbered('a', sequence))))
-      const large = { ...numbered('b', 0), lines: [Buffer.alloc(9_000_000, 'x\n')] }
-      refused.push(codeOf(log.append('trades', large)), codeOf(log.append('trades', numbered('a', 3))))
-      expect(new Set(await Promise.all(refused))).toEqual(new Set(['log_unwritable']))
-      failing = false
-      // Nothing that was refused comes back, although the file could not be cut.
-      expect((await log.append('trades', numbered('a', 2))).duplicate).toBe(false)
-      expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(false)
-      await expectEvents(disk, log, idsIn(numbered('a', 0), numbered('a', 2), numbered('a', 1)))
-    }
-  })
+  test.runIf(seed < 2)(
+    'of a sync and of cutting back refuses everything queued, and the next append recovers what was acknowledged',
+    async () => {
+      for (const broken of ['truncate', 'sync'] as const) {
+        const { disk, process, log } = await started()
+        let failing = true
+        process.interfere((call, path) =>
+          failing && isSegment(path) && (call === 'sync' || call === broken) ? { fails: 'EIO' } : 'goes on',
+        )
+        const refused = [1, 2].map((sequence) => codeOf(log.append('trades', numbered('a', sequence))))
+        const large = { ...numbered('b', 0), lines: [Buffer.alloc(9_000_000, 'x\n')] }
+        refused.push(codeOf(log.append('trades', large)), codeOf(log.append('trades', numbered('a', 3))))
+        expect(new Set(await Promise.all(refused))).toEqual(new Set(['log_unwritable']))
+        failing = false
+        // Nothing that was refused comes back, although the file could not be cut.
+        expect((await log.append('trades', numbered('a', 2))).duplicate).toBe(false)
+        expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(false)
+        await expectEvents(disk, log, idsIn(numbered('a', 0), numbered('a', 2), numbered('a', 1)))
+      }
+    },
+  )
 
   test('of a repeat shares the fate of the batch it repeats', async () => {
     const { process, log } = await started()
@@ -267,14 +271,18 @@ describe.each(seeds)('a failure, seed %i', (seed) => {
     expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(false)
   })
 
-  test('to publish the end delays readers only: what is durable is acknowledged, and known as taken', async () => {
-    const { disk, process, log } = await started()
-    process.interfere(once('write', isEnd, { fails: 'EIO' }))
-    expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(false)
-    expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(true)
-    await vi.waitFor(async () => expect(await readIds(log)).toHaveLength(4), { timeout: 5000 })
-    await expectEvents(disk, log, idsIn(numbered('a', 0), numbered('a', 1)))
-  }, 20_000)
+  test.runIf(seed < 2)(
+    'to publish the end delays readers only: what is durable is acknowledged, and known as taken',
+    async () => {
+      const { disk, process, log } = await started()
+      process.interfere(once('write', isEnd, { fails: 'EIO' }))
+      expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(false)
+      expect((await log.append('trades', numbered('a', 1))).duplicate).toBe(true)
+      await vi.waitFor(async () => expect(await readIds(log)).toHaveLength(4), { timeout: 5000 })
+      await expectEvents(disk, log, idsIn(numbered('a', 0), numbered('a', 1)))
+    },
+    20_000,
+  )
 
   test('at any step of a roll refuses the group, and the old segment does not grow behind the start of a new one', async () => {
     const steps: [Call, (path: string) => boolean][] = [
@@ -329,17 +337,21 @@ describe.each(seeds)('a failure, seed %i', (seed) => {
     expect(await readIds(full)).toEqual(idsIn(numbered('a', 0), numbered('a', 1)))
   })
 
-  test('to recover one stream leaves the others to work, and that one to be tried again', async () => {
-    const { disk, log } = await started()
-    await log.append('quotes', batch('q'))
-    disk.powerCut()
-    const process = disk.process(once('syncDir', (path) => path === partitionDir, { fails: 'EIO' }))
-    const again = await openLog(process)
-    await again.append('quotes', batch('r'))
-    expect(await codeOf(again.append('trades', numbered('a', 1)))).toBe('log_unwritable')
-    await vi.waitFor(() => again.append('trades', numbered('a', 1)), { timeout: 5000 })
-    expect(await readIds(again)).toEqual(idsIn(numbered('a', 0), numbered('a', 1)))
-  }, 20_000)
+  test.runIf(seed < 2)(
+    'to recover one stream leaves the others to work, and that one to be tried again',
+    async () => {
+      const { disk, log } = await started()
+      await log.append('quotes', batch('q'))
+      disk.powerCut()
+      const process = disk.process(once('syncDir', (path) => path === partitionDir, { fails: 'EIO' }))
+      const again = await openLog(process)
+      await again.append('quotes', batch('r'))
+      expect(await codeOf(again.append('trades', numbered('a', 1)))).toBe('log_unwritable')
+      await vi.waitFor(() => again.append('trades', numbered('a', 1)), { timeout: 5000 })
+      expect(await readIds(again)).toEqual(idsIn(numbered('a', 0), numbered('a', 1)))
+    },
+    20_000,
+  )
 
   test('of power while old segments are trimmed leaves no hole, and no batch forgotten', async () => {
     for (let kept = 0; kept < 4; kept++) {

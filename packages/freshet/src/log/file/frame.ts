@@ -16,7 +16,7 @@
 import { crc32 } from 'node:zlib'
 import type { AppendBatch } from '../log.ts'
 
-export interface FrameHeader {
+interface FrameHeader {
   bytes: number
   count: number
   at: number

@@ -125,7 +125,7 @@ export class PartitionWriter {
       if (first) return first.then((appended) => ({ ...appended, duplicate: true }))
       if (this.#seen.has(batch)) return Promise.resolve({ position: BigInt(this.#end), duplicate: true })
     } catch (error) {
-      return Promise.reject(error as FreshetError)
+      return Promise.reject(error)
     }
     const outcome = new Promise<Appended>((resolve, reject) => this.#queue.push({ batch, resolve, reject }))
     this.#seen.track(batch, outcome)
