@@ -27,9 +27,10 @@ export interface LoaderDeps {
 const chunkBytesMax = 64 * 1024 * 1024
 /** A chunk that needs too much memory is tried again in halves, down to this size. */
 const chunkBytesMin = 1024 * 1024
-/** A chunk below this size was all there was: the next one may wait a little, so that small events travel together. */
-const chunkBytesSmall = 1024 * 1024
+/** A chunk from this size on is not waited for: there is a backlog. */
+const chunkBytesLarge = 32 * 1024 * 1024
 const paceMs = 20
+const restMsMax = 1000
 const retryMsMin = 200
 const retryMsMax = 15_000
 const flushRetryMs = 1000
@@ -96,8 +97,7 @@ export class StreamLoader {
         this.#chunkBytes = Math.min(chunkBytesMax, this.#chunkBytes + chunkBytesMin)
         this.#scheduleFlush()
         await this.#flushIfFull()
-        const spareMs = paceMs - (performance.now() - begunMs)
-        if (bytes < chunkBytesSmall && spareMs > 1) await pause(spareMs, signal)
+        if (bytes < chunkBytesLarge) await pause(restMs(performance.now() - begunMs), signal)
       } catch (error) {
         this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
         this.#grown = true
@@ -123,7 +123,7 @@ export class StreamLoader {
       if (ahead && read.chunk.bytes.length === 0) read = await this.#read(from)
       const { chunk, scanned } = read
       if (chunk.bytes.length === 0) return 0
-      if (chunk.bytes.length >= chunkBytesSmall) this.#readAhead(chunk.next)
+      if (chunk.bytes.length >= chunkBytesLarge) this.#readAhead(chunk.next)
       const stats = await this.table.load(chunk, from, scanned)
       this.#bytesHot += chunk.bytes.length
       this.stats.note(clock.nowMs(), chunk.receivedAtMs, stats)
@@ -198,6 +198,14 @@ export class StreamLoader {
       this.#deps.logger.error({ stream: this.table.stream.name, error: message, hint }, 'stream is stuck')
     return message
   }
+}
+
+/**
+ * How long to wait after a load that took `spentMs`, so that events travel together: at least until the next beat, and under
+ * pressure as long again as the load took. Larger chunks cost less an event, and the gateway gets its share of the machine.
+ */
+function restMs(spentMs: number): number {
+  return Math.max(paceMs - spentMs, Math.min(spentMs, restMsMax))
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

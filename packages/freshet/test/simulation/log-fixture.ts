@@ -1,6 +1,8 @@
 import type { FileSystem } from '../../src/runtime/file-system.ts'
-import { silentLogger } from '../../src/runtime/logging.ts'
+import { silentLogger, type Logger } from '../../src/runtime/logging.ts'
 import { openFileLog, type FileLog, type FileLogOptions } from '../../src/log/file/file-log.ts'
+import { seededRandom } from './seeded-random.ts'
+import { SimulatedDisk, type Call, type Fate, type Interfere } from './simulated-file-system.ts'
 import type { AppendBatch, Log, Position } from '../../src/log/log.ts'
 
 export const logDir = '/data/log'
@@ -66,4 +68,52 @@ export async function codeOf(outcome: Promise<unknown>): Promise<string> {
     () => 'fulfilled',
     (error: unknown) => (error as { code?: string }).code ?? String(error),
   )
+}
+
+/** Seeds for tests that are run on several disks. */
+export const seeds = [0, 1, 2, 3, 4, 5, 6, 7]
+
+/** Small enough for a new segment every two or three batches. */
+export const small = { segmentBytes: 400 }
+
+export const isSegment = (path: string): boolean => path.endsWith('.ndjson')
+export const isEnd = (path: string): boolean => path.includes('/_ends/')
+
+/** The fate of the first call of a kind on a path; all others go on. */
+export function once(call: Call, matches: (path: string) => boolean, fate: Fate): Interfere {
+  let done = false
+  return (called, path) => {
+    if (done || called !== call || !matches(path)) return 'goes on'
+    done = true
+    return fate
+  }
+}
+
+/** A disk on which the folder above the log is durable, as the data folder is before a log is opened in it. */
+export async function makeDisk(seed: number): Promise<SimulatedDisk> {
+  const disk = new SimulatedDisk(seededRandom(seed))
+  const first = disk.process()
+  await first.makeDir(logDir)
+  first.kill()
+  return disk
+}
+
+export interface Reported {
+  level: 'error' | 'warn'
+  message: string
+  file?: string
+  offset?: number
+  error?: string
+}
+
+/** A logger that keeps what it is told of trouble. */
+export function recorder(): { logger: Logger; reported: Reported[] } {
+  const reported: Reported[] = []
+  const note =
+    (level: 'error' | 'warn') =>
+    (details: object, message: string): void => {
+      reported.push({ level, message, ...details })
+    }
+  const logger = Object.assign(Object.create(silentLogger) as Logger, { error: note('error'), warn: note('warn') })
+  return { logger, reported }
 }

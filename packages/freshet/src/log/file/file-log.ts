@@ -55,9 +55,15 @@ export async function openFileLog(options: FileLogOptions): Promise<FileLog> {
   return log
 }
 
+interface OpenWriter {
+  opening: Promise<PartitionWriter>
+  /** Set once it is open. */
+  writer: PartitionWriter | undefined
+}
+
 class SegmentLog implements FileLog {
   readonly #options: FileLogOptions
-  readonly #writers = new Map<string, Promise<PartitionWriter>>()
+  readonly #writers = new Map<string, OpenWriter>()
   readonly #readers = new Map<string, PartitionReader>()
   readonly #listeners = new Set<(stream: string) => void>()
   readonly #known = new Map<string, number>()
@@ -142,37 +148,37 @@ class SegmentLog implements FileLog {
     this.#closed = true
     this.#listeners.clear()
     this.#stopWatching()
-    for (const opening of this.#writers.values()) await (await opening.catch(() => undefined))?.close()
+    for (const { opening } of this.#writers.values()) await (await opening.catch(() => undefined))?.close()
     for (const reader of this.#readers.values()) await reader.close()
   }
 
-  /** The writer of a stream: opened at its first append, and anew after it failed. */
-  async #writer(stream: string): Promise<PartitionWriter> {
+  /** The writer of a stream: opened at its first append, and anew after it failed. Appends wait for it in the order they came. */
+  #writer(stream: string): Promise<PartitionWriter> {
     this.#checkOpen()
     if (this.#options.mode === 'read') {
       throw new FreshetError('log_unwritable', 'This process opened the log for reading only.')
     }
     const known = this.#writers.get(stream)
-    if (known === undefined) return this.#open(stream)
-    const writer = await known
-    if (!writer.failed) return writer
-    // Another append may have seen to it while this one waited.
-    return this.#writers.get(stream) === known ? this.#open(stream, writer) : this.#writer(stream)
+    return known === undefined || known.writer?.failed === true ? this.#open(stream, known?.writer) : known.opening
   }
 
-  #open(stream: string, failed?: PartitionWriter): Promise<PartitionWriter> {
+  #open(stream: string, failed: PartitionWriter | undefined): Promise<PartitionWriter> {
     const { dir, mode: _, ...rest } = this.#options
     if (failed) this.#failedAt.set(stream, failed.end)
-    const opening = (async () => {
+    const open = async (): Promise<PartitionWriter> => {
       await failed?.close()
       const options = { ...rest, logDir: dir, stream, partition }
       const writer = await PartitionWriter.open(options, this.#failedAt.get(stream))
       this.#failedAt.delete(stream)
       return writer
-    })()
-    this.#writers.set(stream, opening)
-    opening.catch(() => setTimeout(() => this.#writers.delete(stream), openAgainMs).unref())
-    return opening
+    }
+    const entry: OpenWriter = { opening: open(), writer: undefined }
+    this.#writers.set(stream, entry)
+    entry.opening.then(
+      (writer) => (entry.writer = writer),
+      () => setTimeout(() => this.#writers.delete(stream), openAgainMs).unref(),
+    )
+    return entry.opening
   }
 
   #checkOpen(): void {

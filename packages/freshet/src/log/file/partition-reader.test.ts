@@ -111,3 +111,18 @@ describe('a reader', () => {
     expect(await codeOf(makeReader(disk).read(7, 1000))).toBe('corrupt_log')
   })
 })
+
+test('a segment that no longer grows and was read whole is named, for reading in place; the one being written is not', async () => {
+  const disk = await written(6, 400)
+  const names = (await disk.process().readDir(partitionDir)).filter((name) => name.endsWith('.ndjson'))
+  const reader = makeReader(disk)
+  const files: (string | undefined)[] = []
+  const end = readEnd(disk.process(), logDir, 'trades', 0)!
+  for (let at = 0; at < end;) {
+    const chunk = await reader.read(at, 1_000_000)
+    files.push(chunk.file)
+    if (chunk.file !== undefined) expect(await disk.process().readFile(chunk.file)).toEqual(chunk.bytes)
+    at = Number(chunk.next)
+  }
+  expect(files).toEqual([...names.slice(0, -1).map((name) => `${partitionDir}/${name}`), undefined])
+})

@@ -75,7 +75,8 @@ export class PartitionReader {
         receivedAtMs = Math.max(receivedAtMs, header.at)
       })
       if (walked.end > 0) {
-        const whole = next !== undefined && start === 0 && from + walked.end === next
+        // A file may hold more than the segment: a refused group whose cut the power took back.
+        const whole = start === 0 && from + walked.end === next && (await file.size()) === walked.end
         return {
           bytes: bytes.subarray(0, walked.end),
           next: BigInt(from + walked.end),

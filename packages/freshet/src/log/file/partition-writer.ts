@@ -117,16 +117,12 @@ export class PartitionWriter {
   }
 
   /** See `Log.append`. */
-  append(batch: AppendBatch): Promise<Appended> {
-    if (this.#failed) return Promise.reject(this.#broken())
-    if (this.#closed) return Promise.reject(new FreshetError('shutting_down', 'The log is closed.'))
-    try {
-      const first = this.#seen.pending(batch)
-      if (first) return first.then((appended) => ({ ...appended, duplicate: true }))
-      if (this.#seen.has(batch)) return Promise.resolve({ position: BigInt(this.#end), duplicate: true })
-    } catch (error) {
-      return Promise.reject(error)
-    }
+  async append(batch: AppendBatch): Promise<Appended> {
+    if (this.#failed) throw this.#broken()
+    if (this.#closed) throw new FreshetError('shutting_down', 'The log is closed.')
+    const first = this.#seen.pending(batch)
+    if (first) return { ...(await first), duplicate: true }
+    if (this.#seen.has(batch)) return { position: BigInt(this.#end), duplicate: true }
     const outcome = new Promise<Appended>((resolve, reject) => this.#queue.push({ batch, resolve, reject }))
     this.#seen.track(batch, outcome)
     this.#running ??= this.#drain()

@@ -10,10 +10,11 @@ import {
   openLog,
   partitionDir,
   readIds,
+  recorder,
+  type Reported,
 } from '../../../test/simulation/log-fixture.ts'
 import { seededRandom } from '../../../test/simulation/seeded-random.ts'
 import { SimulatedDisk } from '../../../test/simulation/simulated-file-system.ts'
-import { silentLogger, type Logger } from '../../runtime/logging.ts'
 import { encodeEnd, readEnd } from './durable-end.ts'
 import type { FileLog } from './file-log.ts'
 import { encodeFrame } from './frame.ts'
@@ -23,26 +24,6 @@ const sent = [0, 1, 2].map((sequence) => numbered('a', sequence))
 const frameLength = Buffer.concat(encodeFrame(sent[0]!, 0)).length
 const endsFile = `${logDir}/_ends/trades.0`
 const firstSegment = segmentPath(partitionDir, 0)
-
-interface Reported {
-  level: 'error' | 'warn'
-  message: string
-  file?: string
-  offset?: number
-  error?: string
-}
-
-/** A logger that keeps what it is told of trouble. */
-function recorder(): { logger: Logger; reported: Reported[] } {
-  const reported: Reported[] = []
-  const note =
-    (level: 'error' | 'warn') =>
-    (details: object, message: string): void => {
-      reported.push({ level, message, ...details })
-    }
-  const logger = Object.assign(Object.create(silentLogger) as Logger, { error: note('error'), warn: note('warn') })
-  return { logger, reported }
-}
 
 /** A log of three batches, closed. With small segments each batch has one of its own. */
 async function written(segmentBytes?: number): Promise<SimulatedDisk> {

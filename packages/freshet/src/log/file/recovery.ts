@@ -67,7 +67,7 @@ export async function recoverPartition<Outcome>(
   const { seen, from, damaged } = await loadSeen<Outcome>(fileSystem, folder)
   for (const file of damaged) logger.error({ stream, file }, 'damaged memory of seen batches; an older one is used')
   const last = segments.at(-1)
-  const durable = Math.max(readEnd(fileSystem, logDir, stream, partition) ?? 0)
+  const durable = Math.max(readEnd(fileSystem, logDir, stream, partition) ?? 0, from)
   if (last === undefined) {
     if (durable > 0)
       logger.error({ stream, folder, durable }, 'the segments of the log are gone; it goes on behind them')
