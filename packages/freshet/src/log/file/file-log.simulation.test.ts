@@ -3,14 +3,14 @@
  * reader in another process follows. Everything is repeatable from the seed in the test's name.
  */
 import { describe, expect, test } from 'vitest'
-import { batch, idsIn, idsOf, numbered, openLog, partitionDir } from '../../../test/simulation/log-fixture.ts'
+import { batch, idsIn, idsOf, numbered, openLog, partitionDir, recorder } from '../../../test/simulation/log-fixture.ts'
 import { seededRandom } from '../../../test/simulation/seeded-random.ts'
 import { SimulatedDisk, type Fate, type SimulatedProcess } from '../../../test/simulation/simulated-file-system.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import type { AppendBatch } from '../log.ts'
 import type { FileLog } from './file-log.ts'
 
-const seeds = Array.from({ length: 300 }, (_, seed) => seed)
+const seeds = Array.from({ length: 200 }, (_, seed) => seed)
 const rounds = 6
 const producers = ['a', 'b', 'c']
 const batchesEach = 14
@@ -21,7 +21,7 @@ class World {
   readonly segmentBytes
   /** Positions behind batches that were acknowledged, by the batch's first event. */
   readonly acknowledged = new Map<string, bigint>()
-  /** Batches without marks that were refused while their process lived: they must never appear. */
+  /** Batches without marks that were refused by a process that lived on: they must never appear. */
   readonly refused = new Set<string>()
   readonly next = new Map(producers.map((id) => [id, 0]))
   /** What the reader has read, and where from. */
@@ -31,6 +31,7 @@ class World {
   log!: FileLog
   reader!: FileLog
   unmarked = 0
+  readonly trouble = recorder()
 
   constructor(seed: number) {
     this.random = seededRandom(seed)
@@ -44,7 +45,7 @@ class World {
 
   async start(): Promise<void> {
     this.process = this.disk.process()
-    this.log = await openLog(this.process, { segmentBytes: this.segmentBytes })
+    this.log = await openLog(this.process, { segmentBytes: this.segmentBytes, logger: this.trouble.logger })
     this.reader = await openLog(this.disk.process(), { mode: 'read' })
   }
 
@@ -74,7 +75,8 @@ class World {
       } catch (error) {
         if (!(error instanceof FreshetError)) throw error
         if (!one.producer && !this.process.ended) {
-          this.refused.add(key)
+          // Where cutting back failed too and power is lost next, nobody can know what the disk kept.
+          if (!error.message.includes('cut back')) this.refused.add(key)
           return false
         }
       }
@@ -178,14 +180,18 @@ async function run(seed: number): Promise<'holds'> {
     expect(reread).toEqual(world.read.slice(start).flatMap((chunk) => chunk.ids))
   }
   expect(await world.log.streams()).toEqual(['trades'])
+  const alarms = world.trouble.reported
+    .map(({ message }) => message)
+    .filter((message) => /damaged|gap|gone/.test(message))
+  expect(alarms, 'a crash is not taken for damage').toEqual([])
   return 'holds'
 }
 
 describe('appends, crashes, power cuts, failing disks and trims (I1, I2, I7, I10)', () => {
-  test.each(Array.from({ length: 10 }, (_, index) => index * 30))(
-    'acknowledged batches are there once and in order, seeds %i and the 29 after it',
+  test.each(Array.from({ length: 10 }, (_, index) => index * 20))(
+    'acknowledged batches are there once and in order, seeds %i and the 19 after it',
     async (firstSeed) => {
-      for (const seed of seeds.slice(firstSeed, firstSeed + 30)) {
+      for (const seed of seeds.slice(firstSeed, firstSeed + 20)) {
         await expect(run(seed), `seed ${seed}`).resolves.toBe('holds')
       }
     },

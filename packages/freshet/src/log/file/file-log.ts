@@ -18,7 +18,7 @@ import type { AppendBatch, Appended, Chunk, Log, Position, Positions } from '../
 import { endsFolder, readEnd } from './durable-end.ts'
 import { PartitionReader } from './partition-reader.ts'
 import { PartitionWriter } from './partition-writer.ts'
-import { listSegments, partitionFolder } from './segments.ts'
+import { listSeen, listSegments, partitionFolder } from './segments.ts'
 
 export interface FileLogOptions {
   dir: string
@@ -118,12 +118,14 @@ class SegmentLog implements FileLog {
     for (const [part, position] of below) {
       const folder = partitionFolder(dir, stream, part)
       const segments = await listSegments(fileSystem, folder)
+      // A segment is needed for its batches' marks until a memory of seen batches sums them up; a power loss may have taken the last.
+      const remembered = (await listSeen(fileSystem, folder)).at(-1) ?? 0
       const doomed = segments.filter((_, index) => {
         const next = segments[index + 1]
-        return next !== undefined && BigInt(next.base) <= position
+        return next !== undefined && next.base <= remembered && BigInt(next.base) <= position
       })
       if (doomed.length === 0) continue
-      // First what replaces them must last: the next segment, and the memory of seen batches that sums them up.
+      // First what replaces them must last: the next segment, and that memory.
       await fileSystem.syncDir(folder)
       for (const { path } of doomed) {
         await fileSystem.remove(path)

@@ -103,8 +103,9 @@ export class PartitionReader {
    * but then the bytes are there. Where they are not, the log is another one than was read before.
    */
   async #checkHolds(from: number, end: number): Promise<void> {
-    const last = (await listSegments(this.#fileSystem, this.#folder)).at(-1)
-    if (last !== undefined && last.base <= from) {
+    const segments = await listSegments(this.#fileSystem, this.#folder)
+    const last = segments.at(-1)
+    if (last !== undefined && segments[0]!.base <= from) {
       const file = await this.#fileSystem.open(last.path, 'read')
       const size = await file.size()
       await file.close()

@@ -288,6 +288,17 @@ describe('the memory of seen batches', () => {
     expect(reported).toMatchObject([{ level: 'error', from: 0, message: expect.stringContaining('has a gap') }])
   })
 
+  test('is not lost by a trim when the file of the last roll was: its segments are kept until the next one', async () => {
+    const disk = await written(10)
+    disk.delete((await seenNames(disk)).at(-1)!)
+    const log = await openLog(disk.process(), { segmentBytes: 10 })
+    await log.trim('trades', await log.ends('trades'))
+    await log.close()
+    const { log: again, reported } = await reopened(disk)
+    for (const one of sent) expect((await again.append('trades', one)).duplicate).toBe(true)
+    expect(reported).toEqual([])
+  })
+
   test('holds keys as well as sequences, up to what came after it was saved', async () => {
     const disk = new SimulatedDisk(seededRandom(1))
     const log = await openLog(disk.process(), { segmentBytes: 10 })

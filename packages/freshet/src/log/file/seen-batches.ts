@@ -32,7 +32,7 @@ interface SeenKey {
 export type Marks = Pick<AppendBatch, 'producer' | 'idempotency' | 'receivedAtMs'>
 
 /** How much is remembered; tests use less. */
-export interface SeenLimits {
+interface SeenLimits {
   rangesKept: number
   keysKept: number
 }
