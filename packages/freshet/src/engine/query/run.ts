@@ -124,6 +124,9 @@ export class QueryRunner {
       if (request.signal.aborted) throw clientGone()
       const admitted = await admit(connection, request.sql, context())
       if (admitted.systemTables.size > 0) await refreshSystemTables(admitted.systemTables)
+      // Planned and run on one snapshot (I4): a plan relies on the statistics of the hot rows it was made for, and rows that came
+      // in between would be left out or misread. Closing the connection ends the transaction.
+      await connection.run('BEGIN TRANSACTION READ ONLY')
       if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, target, stopper)
       else await this.#sendRows(connection, admitted, request, target, stopper)
     } catch (error) {

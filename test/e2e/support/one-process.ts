@@ -1,0 +1,66 @@
+/** A whole server in the test's own process, so that its clock can be moved. */
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { checkConfig } from '../../../packages/freshet/src/config/check.ts'
+import { openEngine } from '../../../packages/freshet/src/engine/engine.ts'
+import { createGateway } from '../../../packages/freshet/src/gateway/gateway.ts'
+import { FileCatalog } from '../../../packages/freshet/src/lake/file-catalog/file-catalog.ts'
+import { openFileLog } from '../../../packages/freshet/src/log/file/file-log.ts'
+import type { Clock } from '../../../packages/freshet/src/runtime/clock.ts'
+import { openDataFolder } from '../../../packages/freshet/src/runtime/data-folder.ts'
+import { nodeFileSystem as fileSystem } from '../../../packages/freshet/src/runtime/file-system.ts'
+import { silentLogger as logger } from '../../../packages/freshet/src/runtime/logging.ts'
+import { systemRandom as random } from '../../../packages/freshet/src/runtime/random.ts'
+import { LocalObjectStore } from '../../../packages/freshet/src/storage/local/local-object-store.ts'
+
+/** The system's time, and however far it was moved. */
+export class MovableClock implements Clock {
+  #movedMs = 0
+
+  nowMs(): number {
+    return Date.now() + this.#movedMs
+  }
+
+  move(ms: number): void {
+    this.#movedMs += ms
+  }
+}
+
+export interface OneProcess {
+  url: string
+  stop(): Promise<void>
+}
+
+/** @param words the configuration, plain JSON */
+export async function serveHere(dataDir: string, words: Record<string, unknown>, clock: Clock): Promise<OneProcess> {
+  const plan = checkConfig(words, { baseDir: dataDir, cwd: dataDir, mode: 'dev', overrides: { dataDir, port: 0 } })
+  const version = '0.0.0'
+  const { logDir, lakeDir, tmpDir, runDir } = await openDataFolder({ dataDir, version, fileSystem })
+  const socket = join(runDir, 'engine.sock')
+  const logOptions = {
+    dir: logDir,
+    segmentBytes: plan.log.segmentBytes,
+    diskFreeBytesMin: 0,
+    fileSystem,
+    clock,
+    logger,
+  }
+  const written = await openFileLog({ ...logOptions, mode: 'write' })
+  const read = await openFileLog({ ...logOptions, mode: 'read' })
+  const store = new LocalObjectStore({ root: lakeDir, fileSystem, random })
+  const catalog = new FileCatalog({ store, rootLocation: pathToFileURL(lakeDir).href, logger })
+  const common = { plan, clock, random, logger, version }
+  const engine = await openEngine({ ...common, log: read, catalog, store, logDir, lakeDir, tmpDir, socket, fileSystem })
+  await engine.start()
+  const gateway = createGateway({ ...common, log: written, engineSocket: socket, processes: () => [] })
+  const { url } = await gateway.start()
+  return {
+    url,
+    stop: async () => {
+      await gateway.stop()
+      await written.close()
+      await engine.stop()
+      await read.close()
+    },
+  }
+}
