@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
-import { ndjson, post, processOf, query, rows, status } from './support/api.ts'
+import { ndjson, post, processOf, query, rows, serverStatus } from './support/api.ts'
 import { Scene } from './support/scene.ts'
 import { patience } from './support/until.ts'
 
@@ -45,7 +45,7 @@ async function expectHealthy(): Promise<void> {
   await vi.waitFor(async () => {
     expect(await rows(scene.url, `SELECT count(*)::INT AS n FROM ${stream}`)).toEqual([{ n: sent }])
   }, patience)
-  const { processes } = await status(scene.url)
+  const { processes } = await serverStatus(scene.url)
   expect(processes.map(({ role, state, restarts }) => `${role} ${state} ${restarts}`)).toEqual([
     'supervisor running 0',
     'gateway running 0',
@@ -84,7 +84,6 @@ async function sendGigabyte(headers: Record<string, string>): Promise<{ status: 
   })
   const chunk = Buffer.from(`{"text":"${'x'.repeat(8000)}"}\n`.repeat(8))
   let bytes = 0
-  let over = false
   const answer = Promise.withResolvers<number | undefined>()
   outgoing.on('response', (response: IncomingMessage) => {
     response.resume()
@@ -94,11 +93,10 @@ async function sendGigabyte(headers: Record<string, string>): Promise<{ status: 
   let drained = Promise.withResolvers<void>()
   outgoing.on('drain', () => drained.resolve())
   outgoing.on('close', () => {
-    over = true
     answer.resolve(undefined)
     drained.resolve()
   })
-  while (!over && bytes < 1e9) {
+  while (!outgoing.destroyed && bytes < 1e9) {
     drained = Promise.withResolvers<void>()
     const isRoom = outgoing.write(chunk)
     bytes += chunk.length
@@ -164,6 +162,7 @@ test('a client that goes away in the middle of its body leaves nothing behind', 
   const { socket } = await open()
   socket.write(`${head}Content-Length: 1000\r\n\r\n{"text":"whole line"}\n{"text":"half`)
   socket.resetAndDestroy()
+  await expectHealthy()
 })
 
 test.each([

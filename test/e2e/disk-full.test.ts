@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, statfsSync, writeSync } from 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { post, status, streamStatus } from './support/api.ts'
+import { post, serverStatus, streamStatus } from './support/api.ts'
 import { producedStream, Producers } from './support/producers.ts'
 import { Scene } from './support/scene.ts'
 import { expectStored } from './support/stored.ts'
@@ -105,7 +105,7 @@ async function serve(diskFree: string | number, name: string): Promise<void> {
 }
 
 async function expectNothingDied(): Promise<void> {
-  const { processes } = await status(scene.url)
+  const { processes } = await serverStatus(scene.url)
   expect(processes.map(({ role, restarts }) => [role, restarts])).toEqual([
     ['supervisor', 0],
     ['gateway', 0],
@@ -180,7 +180,7 @@ test.skipIf(disk === undefined)(
     await producers!.progress()
     disk!.fillUpTo(0)
     await until('ingest is refused', () => producers!.refusals.has('503 disk_full'))
-    for (const { pid } of (await status(scene.url)).processes) process.kill(pid, 'SIGKILL')
+    for (const { pid } of (await serverStatus(scene.url)).processes) process.kill(pid, 'SIGKILL')
     disk!.free()
     await scene.serve()
     await producers!.progress()

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { post, rows, status, streamStatus, type Answer } from './support/api.ts'
+import { post, rows, serverStatus, streamStatus, type Answer } from './support/api.ts'
 import { logEnd, segmentsOf } from './support/log-files.ts'
 import { producedStream, Producers } from './support/producers.ts'
 import { Scene } from './support/scene.ts'
@@ -174,7 +174,7 @@ test('`freshet send` killed half way, and a server killed under it, leave a file
   const reached = logEnd(scene.dataDir, plain)
   const rest = sendSlowly('--json')
   await until('the rest is being sent', () => logEnd(scene.dataDir, plain) > reached)
-  for (const { pid } of (await status(scene.url)).processes) process.kill(pid, 'SIGKILL')
+  for (const { pid } of (await serverStatus(scene.url)).processes) process.kill(pid, 'SIGKILL')
   await scene.serve()
   expect(await rest.ended()).toBe(0)
   const result = JSON.parse(rest.output) as { accepted: number; duplicates: number; rejected: number }

@@ -70,13 +70,13 @@ export interface Status {
   streams: StreamStatus[]
 }
 
-export async function status(url: string): Promise<Status> {
+export async function serverStatus(url: string): Promise<Status> {
   return (await (await fetch(`${url}/v1/status`)).json()) as Status
 }
 
 /** A stream's part of the status. @throws when the engine does not know the stream (yet) */
 export async function streamStatus(url: string, stream: string): Promise<StreamStatus> {
-  const { streams, engine } = await status(url)
+  const { streams, engine } = await serverStatus(url)
   const found = streams.find(({ name }) => name === stream)
   if (!engine.available || found === undefined) throw new Error(`the engine does not tell of ${stream}`)
   return found
@@ -84,7 +84,7 @@ export async function streamStatus(url: string, stream: string): Promise<StreamS
 
 /** A process of the server. @throws while it does not run */
 export async function processOf(url: string, role: ProcessRole): Promise<ProcessStatus> {
-  const found = (await status(url)).processes.find((one) => one.role === role)
+  const found = (await serverStatus(url)).processes.find((one) => one.role === role)
   if (found?.state !== 'running') throw new Error(`${role} is ${found?.state ?? 'unknown'}`)
   return found
 }

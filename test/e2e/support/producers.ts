@@ -50,12 +50,12 @@ export class Producers {
   readonly #running: Promise<void>[] = []
   #stopping = false
   #abandoned = false
-  #failure: unknown
+  #failure: Error | undefined
 
   constructor(options: ProducerOptions) {
     this.#options = { batchEvents: 20, padding: 0, ...options }
     for (let index = 0; index < this.#options.count; index++) {
-      this.#running.push(this.#run(`p${index}`).catch((error: unknown) => void (this.#failure ??= error)))
+      this.#running.push(this.#run(`p${index}`).catch((error: Error) => void (this.#failure ??= error)))
     }
   }
 

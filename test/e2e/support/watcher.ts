@@ -20,11 +20,11 @@ export class Watcher {
   readonly #options: WatchOptions
   readonly #running: Promise<void>
   #stopping = false
-  #failure: unknown
+  #failure: Error | undefined
 
   constructor(options: WatchOptions) {
     this.#options = options
-    this.#running = this.#run().catch((error: unknown) => void (this.#failure = error))
+    this.#running = this.#run().catch((error: Error) => void (this.#failure = error))
   }
 
   /** Waits until this many more answers were checked. @throws what was wrong in an answer */

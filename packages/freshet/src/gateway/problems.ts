@@ -8,6 +8,8 @@ export const problemType = 'application/problem+json; charset=utf-8'
 const drainBytesMax = 64 * 1024
 /** How long a client that is still sending has to read the answer before the connection is cut. */
 const lingerMs = 1000
+/** ... and how much it may send in that time. */
+const lingerBytesMax = 64 * 1024 * 1024
 
 /** Turns what a framework raises into our own errors. */
 function asFreshetError(error: unknown): unknown {
@@ -56,8 +58,8 @@ function isStillSending(request: FastifyRequest): boolean {
 }
 
 /**
- * Answers at once, then reads on without keeping anything until the client has stopped or the time is over: closing a connection
- * with unread bytes in it would reset it, and the client could lose the answer.
+ * Answers at once, then reads on without keeping anything until the client has stopped, or for a bounded time and amount: closing a
+ * connection with unread bytes in it would reset it, and the client could lose the answer.
  */
 function closeAfter(
   request: FastifyRequest,
@@ -75,6 +77,11 @@ function closeAfter(
     response.end()
   }
   const timer = setTimeout(finish, lingerMs)
+  let bytes = 0
+  const count = (piece: Buffer): void => {
+    bytes += piece.length
+    if (bytes > lingerBytesMax) finish()
+  }
   request.raw.once('end', finish).once('close', finish).once('error', finish)
-  request.raw.resume()
+  request.raw.on('data', count).resume()
 }
