@@ -65,6 +65,5 @@ export class Watcher {
 /** No answer, or one that the engine is away, says nothing about the events; any other answer does. */
 function tolerate(error: unknown): undefined {
   if (!(error instanceof Refused) || error.status === 503) return undefined
-  if (error.code === 'invalid_sql' && /does not exist/i.test(error.message)) return undefined
   throw error
 }

@@ -15,7 +15,7 @@ import { pathOf } from '../lake/table-paths.ts'
 import type { FileSystem } from '../runtime/file-system.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
-import type { HotTable } from './hot-tail.ts'
+import type { HotTable, ReadyFile } from './hot-table.ts'
 import { identifier, literal } from './sql-text.ts'
 import { selectHot } from './stream-view.ts'
 
@@ -34,16 +34,6 @@ export interface WrittenFile {
   /** Value of the time partition, whole units since 1970. */
   partition: number
   dataFile: DataFile
-}
-
-/** A Parquet file in scratch whose rows all belong to one partition. */
-export interface ReadyFile {
-  file: string
-  rows: number
-  statistics: CopyStatistics
-  /** The schema it was written with. */
-  schema: IcebergSchema
-  partition: number
 }
 
 export interface WriteDeps {

@@ -8,18 +8,9 @@ import { rm } from 'node:fs/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column } from '../config/plan.ts'
 import { readJson, sameColumns, storedSelect, storedType } from './columns.ts'
-import type { ReadyFile } from './data-files.ts'
 import { tailSchema } from './duckdb.ts'
+import type { HotTable, ReadyFile } from './hot-table.ts'
 import { identifier, literal } from './sql-text.ts'
-
-export interface HotTable {
-  /** What stands in FROM. */
-  relation: string
-  columns: readonly Column[]
-  rows: number
-  /** Set when the rows are in a file, not in a table of the database. */
-  ready?: ReadyFile
-}
 
 export class HotTail {
   readonly #stream: string

@@ -8,7 +8,7 @@ import type { LoadedTable } from '../lake/catalog.ts'
 import { currentSchema, formerFields } from '../lake/metadata.ts'
 import { columnsOf, type IcebergSchema } from '../lake/schema.ts'
 import { castTo, storedType } from './columns.ts'
-import type { HotTable } from './hot-tail.ts'
+import type { HotTable } from './hot-table.ts'
 import { identifier, literal } from './sql-text.ts'
 
 /** What a view needs to know of the committed part. */
