@@ -186,6 +186,8 @@ export class StreamLoader {
       await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
     } catch (error) {
       this.stats.commitProblem = this.#reported(error, this.stats.commitProblem)
+      // The table may have been loaded anew, from an earlier position than the log was read to.
+      this.wake()
       await pause(flushRetryMs, this.#stop.signal)
     }
   }
