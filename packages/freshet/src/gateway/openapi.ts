@@ -81,7 +81,7 @@ function ingest({ streams, limits, mode }: Pick<Plan, 'streams' | 'limits' | 'mo
       query('atomic', 'true: all events are accepted, or none.', { type: 'boolean', default: false }),
       header(
         'Freshet-Producer',
-        'Name of the sender. With Freshet-Sequence it makes repeats of a batch recognisable, forever.',
+        'Name of the sender. With Freshet-Sequence it makes repeats of a batch recognisable.',
         128,
       ),
       {
