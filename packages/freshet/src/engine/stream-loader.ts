@@ -34,6 +34,8 @@ const restMsMax = 1000
 const retryMsMin = 200
 const retryMsMax = 15_000
 const flushRetryMs = 1000
+/** What a stop spends on loading the rest of the log; a long backlog is left to the next start. */
+const loadRestMsMax = 5000
 const partition = 0
 
 interface ReadChunk {
@@ -70,14 +72,25 @@ export class StreamLoader {
     this.#wake?.()
   }
 
-  /** Stops loading and commits what is hot. */
+  /** Loads what the log still has, as far as time allows, commits what is hot, and stops. */
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#wake?.()
     clearTimeout(this.#flushTimer)
     await this.#loop
+    await this.#loadRest()
     await this.#flush
     await this.#flushOnce()
+  }
+
+  async #loadRest(): Promise<void> {
+    const deadlineMs = performance.now() + loadRestMsMax
+    try {
+      while (performance.now() < deadlineMs && (await this.#loadNext()) > 0);
+    } catch (error) {
+      // What is not loaded now is still in the log.
+      this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
+    }
   }
 
   async #run(): Promise<void> {
