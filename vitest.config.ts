@@ -16,6 +16,7 @@ export default defineConfig({
             'packages/*/test/{conformance,simulation}/**/*.test.ts',
             'test/architecture/**/*.test.ts',
             'test/docs/code-blocks.test.ts',
+            'test/chaos/**/*.test.ts',
           ],
           exclude: ['**/*.interop.test.ts'],
           testTimeout: unitTimeoutMs,

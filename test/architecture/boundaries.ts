@@ -4,7 +4,7 @@ import type { SourceModule } from './source-tree.ts'
 const levels: readonly (readonly string[])[] = [
   ['runtime'],
   ['config'],
-  ['log', 'storage', 'lake', 'access'],
+  ['log', 'storage', 'lake', 'sites', 'access'],
   ['engine', 'gateway', 'streams', 'sinks', 'serving'],
   ['app'],
   ['cli'],
@@ -17,10 +17,11 @@ export const contracts: Readonly<Record<string, string | undefined>> = {
   'log/log.ts': 'Log',
   'storage/object-store.ts': 'ObjectStore',
   'lake/catalog.ts': 'Catalog',
+  'sites/site-registry.ts': 'SiteRegistry',
 }
 
 /** Folders that implement a contract: only `app` picks among them. */
-const backendFolder = /^(log\/[^/]+|storage\/[^/]+|lake\/[^/]*-catalog)\//
+const backendFolder = /^(log\/[^/]+|storage\/[^/]+|sites\/[^/]+|lake\/[^/]*-catalog)\//
 
 const folderOf = (path: string): string => path.split('/')[0]!
 

@@ -6,10 +6,13 @@ import { systemClock } from '../runtime/clock.ts'
 import { openDataFolder } from '../runtime/data-folder.ts'
 import { nodeFileSystem } from '../runtime/file-system.ts'
 import { systemRandom } from '../runtime/random.ts'
+import { openSiteReader } from '../sites/sqlite/sqlite-site-registry.ts'
 import type { Service } from '../runtime/supervised.ts'
+import { systemTimers } from '../runtime/timers.ts'
 import { LocalObjectStore } from '../storage/local/local-object-store.ts'
 import { engineSocketPath, prepareSocketFolder } from './engine-socket.ts'
 import { lockRole, startOrUndo, type RoleContext } from './role.ts'
+import { sitesFile } from './sites-file.ts'
 import { version } from './version.ts'
 
 /** Starts the loader and the query service. */
@@ -30,21 +33,28 @@ export function startEngine(plan: Plan, context: RoleContext): Promise<Service> 
       diskFreeBytesMin: plan.limits.diskFreeBytesMin,
       fileSystem: nodeFileSystem,
       clock: systemClock,
+      timers: systemTimers,
       logger,
     })
     undo.push(() => log.close())
     const store = new LocalObjectStore({ root: folder.lakeDir, fileSystem: nodeFileSystem, random: systemRandom })
+    const sites = openSiteReader(sitesFile(folder))
+    undo.push(() => sites.close())
     const engine = await openEngine({
       plan,
       log,
       catalog: new FileCatalog({ store, rootLocation: `file://${folder.lakeDir}`, logger }),
       store,
+      existingStreams: await log.streams(),
       logDir: folder.logDir,
       lakeDir: folder.lakeDir,
       tmpDir: folder.tmpDir,
+      cacheDir: folder.cacheDir,
       socket,
       fileSystem: nodeFileSystem,
+      sites,
       clock: systemClock,
+      timers: systemTimers,
       random: systemRandom,
       logger,
       version,

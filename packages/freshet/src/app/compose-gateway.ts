@@ -5,9 +5,12 @@ import { systemClock } from '../runtime/clock.ts'
 import { openDataFolder } from '../runtime/data-folder.ts'
 import { nodeFileSystem } from '../runtime/file-system.ts'
 import { systemRandom } from '../runtime/random.ts'
+import { openSiteRegistry } from '../sites/sqlite/sqlite-site-registry.ts'
 import type { Service } from '../runtime/supervised.ts'
+import { systemTimers } from '../runtime/timers.ts'
 import { engineSocketPath } from './engine-socket.ts'
 import { lockRole, startOrUndo, type RoleContext } from './role.ts'
+import { sitesFile } from './sites-file.ts'
 import { version } from './version.ts'
 
 /** What a gateway says when it is ready. */
@@ -29,9 +32,12 @@ export function startGateway(plan: Plan, context: RoleContext): Promise<Service 
       diskFreeBytesMin: plan.limits.diskFreeBytesMin,
       fileSystem: nodeFileSystem,
       clock: systemClock,
+      timers: systemTimers,
       logger,
     })
     undo.push(() => log.close())
+    const sites = openSiteRegistry(sitesFile(folder), systemClock)
+    undo.push(() => sites.close())
     const gateway = createGateway({
       plan,
       log,
@@ -41,6 +47,7 @@ export function startGateway(plan: Plan, context: RoleContext): Promise<Service 
       engineSocket: engineSocketPath(plan.dataDir),
       version,
       processes: context.processes,
+      sites,
       existingStreams: (await nodeFileSystem.readDir(folder.logDir)).filter((name) => streamNamePattern.test(name)),
     })
     undo.push(() => gateway.stop())

@@ -8,7 +8,7 @@ import { usageError } from './exit-codes.ts'
 export const defaultUrl = 'http://127.0.0.1:7070'
 
 export interface ClientRequest {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Path and query, from the root of the server. */
   path: string
   headers?: Record<string, string>
@@ -63,6 +63,26 @@ export class Client {
     const response = await this.send({ method: 'GET', path, headers: { accept: 'application/json' }, signal })
     const text = await this.readText(response, signal)
     if (response.status !== 200) throw problemError(this.url, response, text)
+    return parseAnswer(this.url, response, text)
+  }
+
+  /**
+   * Sends a small request that changes something, with a JSON body if it has one.
+   * @returns the JSON of the answer; null when it has none (204)
+   * @throws FreshetError what the server reported, or that it cannot be reached
+   */
+  async change(
+    method: 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<unknown> {
+    const content = body === undefined ? {} : { body: JSON.stringify(body) }
+    const type = body === undefined ? {} : { 'content-type': 'application/json' }
+    const response = await this.send({ method, path, headers: { ...type, ...headers }, ...content })
+    const text = await this.readText(response)
+    if (response.status === 204) return null
+    if (response.status < 200 || response.status > 299) throw problemError(this.url, response, text)
     return parseAnswer(this.url, response, text)
   }
 

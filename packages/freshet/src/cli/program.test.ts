@@ -123,6 +123,7 @@ describe('status and streams', () => {
         lastCommitAt: null,
         duplicates: 0,
         deadLetters: 0,
+        ledger: { accepted: 50_002, committed: 49_988, deduplicated: 0, deadLettered: 0, inFlight: 14 },
       },
     ],
   }
@@ -139,7 +140,7 @@ describe('status and streams', () => {
     const run = await cli(['status', '--url', await startServer(status)])
     expect(run.stdout).toMatch(/gateway +42 +running +1 +1 min 1 s +123 MB +6\.1 s +(9\.9|10)%/)
     expect(run.stdout).toMatch(
-      /trades +1,23\d +50,000 +12 +45 ms +120 ms +210 B +3 +1\.2 MB +0 +0 +9,876,543,210 +9,876,543,000 +-/,
+      /trades +1,23\d +50,000 +12 +45 ms +120 ms +210 B +3 +1\.2 MB +50,002 +0 +0 +14 +9,876,543,210 +9,876,543,000 +-/,
     )
   })
 
@@ -166,6 +167,15 @@ describe('status and streams', () => {
     })
     expect((await cli(['status', '--url', url])).stdout).toContain('The engine is not running')
     expect((await cli(['streams', '--url', url])).stdout).toMatch(/trades +- +- +- +- +- +yes/)
+  })
+
+  test('an engine that is catching up is said', async () => {
+    const url = await startServer({
+      ...status,
+      engine: { available: true, catchingUp: true },
+      streams: status.streams.map((stream) => ({ ...stream, behindBytes: 12_000_000 })),
+    })
+    expect((await cli(['status', '--url', url])).stdout).toContain('catching up: 12 MB of the log')
   })
 
   test('streams lists them, as JSON too', async () => {

@@ -7,11 +7,14 @@ import { exitCodeOf, exitCodes } from './exit-codes.ts'
 import { addInit } from './init.ts'
 import { renderFailure } from './output/failure.ts'
 import { styleFor } from './output/style.ts'
+import { addReceipt } from './receipt.ts'
 import { addSend } from './send.ts'
 import { addServe } from './serve.ts'
+import { addSites } from './sites.ts'
 import { addSql } from './sql.ts'
 import { addStatus } from './status.ts'
 import { addStreams } from './streams.ts'
+import { addVerify } from './verify.ts'
 
 /** Runs one command line (without the names of node and the script). Returns the exit code; never throws. */
 export async function runCli(args: readonly string[], context: CliContext): Promise<number> {
@@ -35,9 +38,12 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   addServe(program, environment, 'dev')
   addServe(program, environment, 'start')
   addSend(program, environment)
+  addReceipt(program, environment)
   addSql(program, environment)
   addStreams(program, environment)
+  addSites(program, environment)
   addStatus(program, environment)
+  addVerify(program, environment)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return exitCode

@@ -6,7 +6,8 @@ export interface ServerStatus {
   mode?: string
   startedAt?: string
   processes: StatusProcess[]
-  engine: { available: boolean }
+  engine: { available: boolean; catchingUp?: boolean }
+  sites?: { registered: number | null; problem: string | null }
   streams: StatusStream[]
 }
 
@@ -27,6 +28,7 @@ export interface StatusStream {
   logEnd?: string | number | null
   checkpoint?: string | number | null
   lagBytes?: number | string | null
+  behindBytes?: number | string | null
   rows?: number | string | null
   hotRows?: number | string | null
   files?: number | null
@@ -35,6 +37,17 @@ export interface StatusStream {
   lastCommitAt?: string | null
   duplicates?: number | string | null
   deadLetters?: number | string | null
+  ledger?: { accepted?: number | string | null; inFlight?: number | string | null } | null
+  completeThrough?: string | null
+  /** The first of them, what holds back in front. */
+  sites?: StatusSite[] | null
+}
+
+interface StatusSite {
+  site: string
+  state: string
+  silentMs?: number | null
+  holdsBack: boolean
 }
 
 /** Asks the server how it is. @throws FreshetError */

@@ -9,6 +9,7 @@ import { sanitiseCell } from './output/sanitise.ts'
 import { styleFor, type Style } from './output/style.ts'
 import { renderTable } from './output/table.ts'
 import { formatBytes, formatCount, formatDuration } from './output/units.ts'
+import { completenessLines } from './sites/completeness.ts'
 import { fetchStatus, type ServerStatus, type StatusProcess, type StatusStream } from './server-status.ts'
 
 interface StatusFlags {
@@ -104,6 +105,7 @@ function renderStatus(found: ServerStatus, options: RenderStatusOptions): string
   ).text
   if (!found.engine.available)
     text += `${style.yellow('The engine is not running: events are still taken in, queries have to wait.')}\n`
+  else if (found.engine.catchingUp === true) text += `${style.yellow(catchingUp(found))}\n`
   text += '\n'
   if (found.streams.length === 0) return `${text}No streams yet.\n`
   const table = renderTable(
@@ -114,7 +116,18 @@ function renderStatus(found: ServerStatus, options: RenderStatusOptions): string
   text += table.text
   if (table.hiddenColumns.length > 0)
     text += `${style.dim(`Not shown for want of width: ${table.hiddenColumns.join(', ')}`)}\n`
-  return text
+  return text + completeness(found, style)
+}
+
+function completeness({ sites, streams }: ServerStatus, style: Style): string {
+  const problem = sites?.problem == null ? [] : [style.yellow(sanitiseCell(sites.problem))]
+  const lines = [...problem, ...completenessLines(streams)]
+  return lines.length === 0 ? '' : `\n${lines.map((line) => `${line}\n`).join('')}`
+}
+
+function catchingUp({ streams }: ServerStatus): string {
+  const bytes = streams.reduce((sum, { behindBytes }) => sum + Number(behindBytes ?? 0), 0)
+  return `The engine has just started and is catching up: ${formatBytes(bytes)} of the log are not in SQL again yet.`
 }
 
 const processColumns = [
@@ -155,8 +168,10 @@ const streamColumns = [
   { name: 'lag', align: 'right' },
   { name: 'files', align: 'right' },
   { name: 'size', align: 'right' },
+  { name: 'accepted', align: 'right' },
   { name: 'duplicates', align: 'right' },
   { name: 'dead letters', align: 'right' },
+  { name: 'in flight', align: 'right' },
   { name: 'log end', align: 'right' },
   { name: 'checkpoint', align: 'right' },
   { name: 'last commit', align: 'right' },
@@ -175,8 +190,10 @@ function streamRow(stream: StatusStream, nowMs: number): string[] {
     present(stream.lagBytes, (bytes) => formatBytes(Number(bytes))),
     present(stream.files, formatCount),
     present(stream.bytes, (bytes) => formatBytes(Number(bytes))),
+    present(stream.ledger?.accepted, formatCount),
     present(stream.duplicates, formatCount),
     present(stream.deadLetters, formatCount),
+    present(stream.ledger?.inFlight, formatCount),
     present(stream.logEnd, formatCount),
     present(stream.checkpoint, formatCount),
     formatAge(stream.lastCommitAt, nowMs),

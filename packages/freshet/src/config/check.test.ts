@@ -23,10 +23,15 @@ test('an empty configuration has all defaults', () => {
     },
     log: { segmentBytes: 64 * 2 ** 20 },
     lake: { flushIntervalMs: 60_000, flushRows: 1_000_000 },
-    sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4 },
+    sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, catchUpMsMax: 3000 },
     streams: {},
   })
-  expect(engine).toEqual({ memoryBytes: 512 * 2 ** 20, spillBytesMax: 4 * 2 ** 30, threads: expect.any(Number) })
+  expect(engine).toEqual({
+    memoryBytes: 512 * 2 ** 20,
+    idMemoryBytes: 256 * 2 ** 20,
+    spillBytesMax: 4 * 2 ** 30,
+    threads: expect.any(Number),
+  })
   expect(engine.threads).toBeGreaterThanOrEqual(1)
 })
 
@@ -116,7 +121,7 @@ describe('mistakes outside streams', () => {
     ['a file that is no object', [], ['(whole file): must be an object, not an array']],
     ['an unknown key', { htpp: {} }, ['htpp: unknown key; did you mean "http"?']],
     ['a key in the wrong place', { port: 1 }, ['port: unknown key; did you mean "http.port"?']],
-    ['a key like no other', { sql: { zzz: 1 } }, ['sql.zzz: unknown key (known: timeout, rows, concurrency)']],
+    ['a key like no other', { sql: { zzz: 1 } }, ['sql.zzz: unknown key (known: timeout, rows, concurrency, catchUp)']],
     ['a section that is no object', { sql: 5 }, ['sql: must be an object, not 5']],
     ['an instance of a class', { sql: new Date() }, ['sql: must be an object, not an instance of a class']],
     [

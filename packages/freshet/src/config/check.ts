@@ -59,8 +59,13 @@ function planOf(words: Settings, streams: Record<string, StreamPlan>, options: C
     },
     log: { segmentBytes: log.segment },
     lake: { flushIntervalMs: lake.flushInterval, flushRows: lake.flushRows },
-    sql: { timeoutMs: sql.timeout, rowsMax: sql.rows, concurrency: sql.concurrency },
-    engine: { memoryBytes: engine.memory, spillBytesMax: engine.spill, threads: engine.threads },
+    sql: { timeoutMs: sql.timeout, rowsMax: sql.rows, concurrency: sql.concurrency, catchUpMsMax: sql.catchUp },
+    engine: {
+      memoryBytes: engine.memory,
+      idMemoryBytes: engine.idMemory,
+      spillBytesMax: engine.spill,
+      threads: engine.threads,
+    },
     streams,
   }
 }

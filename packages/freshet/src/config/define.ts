@@ -103,10 +103,14 @@ export interface Config {
     rows?: number
     /** Queries that run at once. Default 4. */
     concurrency?: number
+    /** After a start, queries wait at most this long for the log that was there to be read to its end. Default `'3 s'`. */
+    catchUp?: Duration
   }
   engine?: {
     /** Memory for tables and queries. Default `'512 MiB'`. */
     memory?: Size
+    /** Memory for recognising events that are there already, beside `memory`. Default `'256 MiB'`. */
+    idMemory?: Size
     /** Disk space that queries may use when memory runs out. Default `'4 GiB'`. */
     spill?: Size
     /** Default: the number of cores. */

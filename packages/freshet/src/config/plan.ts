@@ -75,9 +75,13 @@ export interface Plan {
     rowsMax: number
     /** Queries that run at once; more wait their turn. */
     concurrency: number
+    /** After its start the engine holds queries back at most this long, until it has read the log that was there. */
+    catchUpMsMax: number
   }
   engine: {
     memoryBytes: number
+    /** Memory, of all streams together, for recognising events that are there already. */
+    idMemoryBytes: number
     spillBytesMax: number
     threads: number
   }

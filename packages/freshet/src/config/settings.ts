@@ -204,11 +204,17 @@ export const settings = section({
     timeout: duration({ min: 10, max: timerMsMax }).prefault('60 s').describe('A query that runs longer is stopped.'),
     rows: whole({ min: 1, max: 1_000_000_000 }).prefault(1_000_000).describe('Most rows in one result.'),
     concurrency: whole({ min: 1, max: 256 }).prefault(4).describe('Queries that run at once; more wait their turn.'),
+    catchUp: duration({ min: 0, max: 3_600_000 })
+      .prefault('3 s')
+      .describe('After a start, queries wait at most this long for the log that was there to be read to its end.'),
   }).prefault({}),
   engine: section({
     memory: size({ min: 64 * MiB, max: 64 * TiB })
       .prefault('512 MiB')
       .describe('Memory for tables and queries.'),
+    idMemory: size({ min: 32 * MiB, max: 64 * TiB })
+      .prefault('256 MiB')
+      .describe('Memory for recognising events that are there already, beside `engine.memory`.'),
     spill: size({ min: 0, max: 1024 * TiB })
       .prefault('4 GiB')
       .describe('Disk space that queries may use when memory runs out.'),

@@ -8,6 +8,7 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column, StreamPlan } from '../config/plan.ts'
 import type { Chunk, Position } from '../log/log.ts'
 import { messageOf } from '../runtime/errors.ts'
+import type { ChunkFate } from './ledger/batch-tally.ts'
 import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
 import { UnfitField, type ColumnGrowth } from './column-growth.ts'
 import { readJson, storedSelect } from './columns.ts'
@@ -15,16 +16,12 @@ import type { DeadLetter } from './dead-letters.ts'
 import type { IdBook } from './dedup/id-book.ts'
 import { scanEvents, type ScannedEvents } from './dedup/scan.ts'
 
-export interface LoadStats {
-  loaded: number
-  repeats: number
-  deadLetters: number
-}
-
 /** The events of a chunk that are to be inserted: an NDJSON file of log lines, and the columns they have. */
 export interface NewEvents {
   file: string
   bytes: number
+  /** How many there are. */
+  count: number
   columns: readonly Column[]
 }
 
@@ -57,7 +54,7 @@ export class ChunkIntake {
   }
 
   /**
-   * Hands the new events of a chunk to `insert`, which takes all of them or throws.
+   * Hands the new events of a chunk to `insert`, which takes all of them or throws; says what became of the others.
    * @param from where in the log the chunk starts
    * @param first what `scan` says of it
    */
@@ -65,27 +62,32 @@ export class ChunkIntake {
     chunk: Chunk,
     from: Position,
     first: ScannedEvents | undefined,
-    insert: (events: NewEvents) => Promise<number>,
-  ): Promise<LoadStats> {
+    insert: (events: NewEvents) => Promise<void>,
+  ): Promise<ChunkFate> {
     const { ids, stream, tmpDir } = this.#options
     let scanned = first
     const scratch = join(tmpDir, `${stream.name}-${++this.#chunks % 1024}.ndjson`)
-    let deadLetters = 0
+    let dead: number[] = []
     try {
       for (;;) {
         const repeats = ids && scanned ? await ids.repeats(chunk.bytes, scanned) : []
         const pieces = scanned ? withoutEvents(chunk.bytes, scanned, repeats) : [chunk.bytes]
-        if (chunk.count === repeats.length + deadLetters) return { loaded: 0, repeats: repeats.length, deadLetters }
-        const untouched = repeats.length + deadLetters === 0
+        const count = chunk.count - repeats.length - dead.length
+        const fate = { repeats: placesAmong(repeats, dead), deadLetters: dead }
+        if (count === 0) return fate
+        const untouched = count === chunk.count
         const file = untouched && chunk.file !== undefined ? chunk.file : scratch
         if (file === scratch) await writeFile(file, pieces)
         const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0)
         try {
-          const loaded = await insert({ file, bytes, columns: await this.#columnsFor(file) })
-          return { loaded, repeats: repeats.length, deadLetters }
+          const note = ids && scanned && ids.prepare(chunk.bytes, scanned, repeats)
+          await insert({ file, bytes, count, columns: await this.#columnsFor(file) })
+          note?.()
+          return fate
         } catch (error) {
           // Without those that cannot be read it is tried again, repeats included: what they repeat may be among the dead.
-          deadLetters += await this.#bury(chunk, from, scanned, repeats, error)
+          const buried = await this.#bury(chunk, from, scanned, repeats, error)
+          dead = [...dead, ...placesAmong(buried, dead)].toSorted((a, b) => a - b)
           scanned = this.scan(chunk)
         }
       }
@@ -101,21 +103,21 @@ export class ChunkIntake {
     return stream.open ? growth.grow(known, file, hidden) : known
   }
 
-  /** Moves the events that DuckDB cannot read from the chunk to the dead letters; how many. @throws `cause` if there are none */
+  /** Moves the events that DuckDB cannot read from the chunk to the dead letters; which. @throws `cause` if there are none */
   async #bury(
     chunk: Chunk,
     from: Position,
     scanned: ScannedEvents | undefined,
     repeats: readonly number[],
     cause: unknown,
-  ): Promise<number> {
+  ): Promise<number[]> {
     if (!isAboutData(cause)) throw cause
     const events = scanned ?? scanEvents(chunk.bytes, chunk.count, 'table', 0)
     const dead = await this.#findDead(chunk.bytes, events, repeats)
     if (dead.length === 0) throw cause
     await this.#options.onDeadLetters(dead.map((letter) => this.#letter(chunk, events, from, letter)))
     for (const { index } of dead) blankEvent(chunk.bytes, events, index)
-    return dead.length
+    return dead.map(({ index }) => index)
   }
 
   /** The events, other than repeats, that DuckDB cannot read into the columns they would give the stream. */
@@ -150,6 +152,15 @@ export class ChunkIntake {
     const position = from + BigInt(events.start[index]!)
     return { stream: this.#options.stream.name, position, code: 'unreadable', reason, event: line }
   }
+}
+
+/** Scans do not count the events that were buried before: where events of a scan are among all, given the buried ones in order. */
+function placesAmong(indexes: readonly number[], buried: readonly number[]): number[] {
+  let before = 0
+  return indexes.map((index) => {
+    while (before < buried.length && buried[before]! <= index + before) before++
+    return index + before
+  })
 }
 
 /** Whether an error blames the rows, so that others could be loaded; not so for one that blames memory, disk or ourselves. */

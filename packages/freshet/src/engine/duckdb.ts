@@ -1,5 +1,6 @@
 /** The embedded database: one in-memory DuckDB, locked down before anything else runs on it. */
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api'
+import { createCompleteThrough } from './query/complete-through.ts'
 import { literal } from './sql-text.ts'
 
 export interface DatabaseOptions {
@@ -39,6 +40,7 @@ export class Database {
     await database.with(async (connection) => {
       await connection.run(`CREATE SCHEMA ${tailSchema}`)
       await connection.run('CREATE SCHEMA freshet')
+      await connection.run(createCompleteThrough)
       const folders = [options.tmpDir, options.lakeDir, options.logDir].map((folder) => literal(`${folder}/`))
       await connection.run(`SET allowed_directories = [${folders.join(', ')}]`)
       await connection.run("SET GLOBAL TimeZone = 'UTC'")
@@ -79,12 +81,4 @@ export async function transaction<T>(connection: DuckDBConnection, work: () => P
     await connection.run('ROLLBACK').catch(() => undefined)
     throw error
   }
-}
-
-/** True for an error that says DuckDB ran out of memory or spill space. */
-export function isOutOfMemory(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    /^Out of Memory Error|failed to offload data block|max_temp_directory_size/i.test(error.message)
-  )
 }

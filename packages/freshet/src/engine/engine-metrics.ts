@@ -2,10 +2,16 @@
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { Log } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
+import type { StreamReport } from './completeness.ts'
 import { engineStatus } from './engine-status.ts'
 import type { StreamLoader } from './stream-loader.ts'
 
-export async function engineMetrics(loaders: Iterable<StreamLoader>, log: Log, clock: Clock): Promise<string> {
+export async function engineMetrics(
+  loaders: Iterable<StreamLoader>,
+  log: Log,
+  clock: Clock,
+  reports: ReadonlyMap<string, StreamReport> | undefined,
+): Promise<string> {
   const registry = new Registry()
   const registers = [registry]
   const labelNames = ['stream']
@@ -19,11 +25,15 @@ export async function engineMetrics(loaders: Iterable<StreamLoader>, log: Log, c
   const files = gauge('files', 'Data files of the current snapshot')
   const freshness = gauge('freshness_p99_seconds', 'Arrival to visible in SQL, 99th percentile over the last minute')
   const stuck = gauge('stuck', '1 while the stream does not get on')
+  const through = gauge(
+    'complete_through_seconds',
+    'Event time that every active site has reported through, since 1970',
+  )
   const loaded = counter('events_loaded_total', 'Events loaded since the engine started')
   const repeats = counter('events_deduplicated_total', 'Repeats left out since the engine started')
   const dead = counter('events_dead_lettered_total', 'Events sent to dead_letters since the engine started')
   const all = [...loaders]
-  const { streams } = await engineStatus(all, new Set(), log, clock)
+  const { streams } = await engineStatus(all, new Set(), log, clock, reports)
   for (const status of streams) {
     const labels = { stream: status.name }
     rows.set(labels, status.rows)
@@ -32,9 +42,13 @@ export async function engineMetrics(loaders: Iterable<StreamLoader>, log: Log, c
     files.set(labels, status.files)
     if (status.freshnessMs) freshness.set(labels, status.freshnessMs.p99 / 1000)
     stuck.set(labels, status.problem === null ? 0 : 1)
-    repeats.inc(labels, status.duplicates)
-    dead.inc(labels, status.deadLetters)
+    if (status.completeThrough !== null) through.set(labels, Date.parse(status.completeThrough) / 1000)
   }
-  for (const { table, stats } of all) loaded.inc({ stream: table.stream.name }, stats.loaded)
+  for (const { table, stats } of all) {
+    const labels = { stream: table.stream.name }
+    loaded.inc(labels, stats.loaded)
+    repeats.inc(labels, stats.repeats)
+    dead.inc(labels, stats.deadLetters)
+  }
   return registry.metrics()
 }

@@ -4,10 +4,11 @@
  * One event's way: stream-loader.ts (when) -> stream-table.ts (what) -> dedup/ (not twice) -> hot-tail.ts (visible)
  * -> data-files.ts and lake/commit.ts (committed); a query's: http.ts -> query/gate.ts -> query/run.ts.
  */
-import { rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
+import { join } from 'node:path'
 import { streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from '../config/plan.ts'
 import type { Catalog } from '../lake/catalog.ts'
+import type { CommitLimits } from '../lake/commit.ts'
 import type { Log } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { ErrorCode } from '../runtime/error-codes.ts'
@@ -16,35 +17,53 @@ import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import type { Random } from '../runtime/random.ts'
+import type { Timers } from '../runtime/timers.ts'
+import type { SiteReader } from '../sites/site-registry.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
+import { CatchUp } from './catch-up.ts'
+import { Completeness, type ReportedStream, type StreamReport } from './completeness.ts'
 import { deadLetterLines, deadLetterStream, type DeadLetter } from './dead-letters.ts'
+import { IdMemory } from './dedup/id-memory.ts'
 import { Database } from './duckdb.ts'
 import { engineMetrics } from './engine-metrics.ts'
 import { engineStatus } from './engine-status.ts'
 import { serve } from './http.ts'
 import { QueryRunner } from './query/run.ts'
+import { Receipts } from './receipts/receipts.ts'
+import { emptyScratch } from './scratch.ts'
 import { StreamLoader } from './stream-loader.ts'
-import { StreamTable, type StreamTableDeps } from './stream-table.ts'
+import { StreamTable } from './stream-table.ts'
+import type { StreamTableDeps } from './stream-table-deps.ts'
 import { SystemTables, systemTableNames } from './system-tables.ts'
 
-export interface EngineDeps {
+export interface EngineDeps extends CommitLimits {
   plan: Plan
   log: Log
   catalog: Catalog
   store: ObjectStore
+  /** The sites whose reports count. */
+  sites: SiteReader
+  /** Streams that have a log already, declared or not. */
+  existingStreams?: readonly string[]
   /** Folder of the log, where it is one of files. */
   logDir: string
   /** Folder of the tables: what the store's keys are relative to. */
   lakeDir: string
   /** Scratch; emptied at the start. */
   tmpDir: string
+  /** What is kept to save work and can be made again; here, which ids the tables hold. */
+  cacheDir: string
   /** Path of the unix socket to listen on. */
   socket: string
   fileSystem: FileSystem
   clock: Clock
+  timers: Timers
   random: Random
   logger: Logger
   version: string
+  /** A simulation has a database of its own, and no socket. */
+  openDatabase?: typeof Database.open
+  serve?: typeof serve
 }
 
 export interface Engine {
@@ -57,39 +76,51 @@ export interface Engine {
 /** Opens the database and every stream's table. */
 export async function openEngine(deps: EngineDeps): Promise<Engine> {
   const { plan, fileSystem, tmpDir, lakeDir, logDir } = deps
-  await rm(tmpDir, { recursive: true, force: true })
   await fileSystem.makeDir(tmpDir)
+  await emptyScratch(tmpDir)
   await fileSystem.makeDir(lakeDir)
-  const database = await Database.open({ ...plan.engine, tmpDir, lakeDir, logDir })
+  const settings = { ...plan.engine, tmpDir, lakeDir, logDir }
+  const database = await (deps.openDatabase?.(settings) ?? Database.open(settings))
   const engine = new StreamEngine(deps, database)
   await engine.openStreams()
   return engine
 }
 
+/** The site registry or a ledger file may be damaged, which must not keep the engine from starting. */
+const atStart = new Set([...systemTableNames].filter((name) => name !== 'sites' && name !== 'ledger'))
 const unreadableCodes: ReadonlySet<ErrorCode> = new Set(['corrupt_table', 'unsupported_table'])
 
 class StreamEngine implements Engine {
   readonly #deps: EngineDeps
   readonly #database: Database
+  readonly #idMemory: IdMemory
   readonly #loaders = new Map<string, StreamLoader>()
+  readonly #completeness: Completeness
   readonly #opening = new Mutex()
   readonly #turns = new Mutex()
   readonly #declared: ReadonlySet<string>
   #deadLetters: StreamLoader | undefined
   #server: Server | undefined
   #unsubscribe: (() => void) | undefined
+  #catchUp: CatchUp | undefined
   #running = false
 
   constructor(deps: EngineDeps, database: Database) {
     this.#deps = deps
     this.#database = database
+    this.#idMemory = new IdMemory(deps.plan.engine.idMemoryBytes)
     this.#declared = new Set(Object.keys(deps.plan.streams))
+    this.#completeness = new Completeness({
+      sites: deps.sites,
+      clock: deps.clock,
+      streams: () => this.#reportedStreams(),
+    })
   }
 
   async openStreams(): Promise<void> {
-    const { plan, catalog, logger } = this.#deps
+    const { plan, catalog, logger, existingStreams = [] } = this.#deps
     this.#deadLetters = await this.#openStream(deadLetterStream)
-    const names = new Set([...Object.keys(plan.streams), ...(await catalog.tables())])
+    const names = new Set([...Object.keys(plan.streams), ...(await catalog.tables()), ...existingStreams])
     for (const name of names) {
       await this.#open(name).catch((error: unknown) => {
         // A table that is damaged, or that another engine made unreadable, must not keep the others away.
@@ -100,9 +131,14 @@ class StreamEngine implements Engine {
   }
 
   async start(): Promise<void> {
-    const { log, plan, random, tmpDir, lakeDir, socket, logger, clock } = this.#deps
+    const { log, plan, random, tmpDir, lakeDir, socket, logger, clock, timers } = this.#deps
+    const completeness = this.#completeness
+    // Before anything is loaded: reports of registered sites are not forgotten. A damaged registry keeps nobody from starting.
+    await completeness.refresh().catch(() => undefined)
     this.#running = true
-    for (const loader of this.#loaders.values()) if (loader !== this.#deadLetters) loader.start()
+    const loaders = [...this.#loaders.values()].filter((loader) => loader !== this.#deadLetters)
+    const catchUp = await CatchUp.start({ loaders, log, timers, waitMsMax: plan.sql.catchUpMsMax })
+    this.#catchUp = catchUp
     this.#unsubscribe = log.subscribe((stream) => this.#onGrowth(stream))
     const systemTables = new SystemTables({
       connection: await this.#database.connect(),
@@ -111,23 +147,41 @@ class StreamEngine implements Engine {
       lakeDir,
       declared: this.#declared,
       loaders: () => this.#loaders.values(),
+      completeness,
     })
-    await systemTables.refresh(systemTableNames)
+    await systemTables.refresh(atStart)
     const runner = new QueryRunner({
       database: this.#database,
       random,
       tmpDir,
       ...plan.sql,
       context: () => ({ streams: new Set(this.#loaders.keys()), systemTables: systemTableNames }),
+      completeThrough: (streams) => completeness.through(streams),
       refreshSystemTables: (names) => systemTables.refresh(names),
+      ready: (signal) => catchUp.ready(signal),
+      // System tables tell of every stream.
+      headers: ({ streams, systemTables: { size } }) =>
+        catchUp.headers(size > 0 ? new Set(this.#loaders.keys()) : streams),
     })
-    this.#server = await serve({
+    const receipts = new Receipts({
+      database: this.#database,
+      log,
+      tmpDir,
+      lakeDir,
+      timeoutMs: plan.sql.timeoutMs,
+      tableOf: (stream) => this.#loaders.get(stream)?.table,
+    })
+    // How far streams are complete is left out while the site registry cannot be read; the gateway says why.
+    const reports = (): Promise<ReadonlyMap<string, StreamReport> | undefined> =>
+      completeness.report().catch(() => undefined)
+    this.#server = await (this.#deps.serve ?? serve)({
       socket,
       runner,
       logger,
-      status: () => engineStatus(this.#loaders.values(), this.#declared, log, clock),
-      metrics: () => engineMetrics(this.#loaders.values(), log, clock),
-      ready: () => this.#running,
+      status: async () => engineStatus(this.#loaders.values(), this.#declared, log, clock, await reports()),
+      metrics: async () => engineMetrics(this.#loaders.values(), log, clock, await reports()),
+      receipt: (text, signal) => receipts.find(text, signal),
+      readiness: () => ({ ready: this.#running, catchingUp: catchUp.isBehind }),
     })
   }
 
@@ -136,6 +190,7 @@ class StreamEngine implements Engine {
     this.#unsubscribe?.()
     this.#server?.close()
     this.#server?.closeIdleConnections()
+    this.#catchUp?.stop()
     for (const loader of this.#loaders.values()) if (loader !== this.#deadLetters) await loader.stop()
     // What could not be committed is loaded again from the log.
     await this.#deadLetters?.table.flush().catch((error: unknown) => {
@@ -144,7 +199,15 @@ class StreamEngine implements Engine {
     this.#server?.closeAllConnections()
     for (const { table } of this.#loaders.values()) table.close()
     this.#database.close()
-    await rm(this.#deps.tmpDir, { recursive: true, force: true })
+    await emptyScratch(this.#deps.tmpDir)
+  }
+
+  /** What SQL shows of each stream's sources, by name of the stream. */
+  #reportedStreams(): ReportedStream[] {
+    return [...this.#loaders.values()]
+      .filter((loader) => loader !== this.#deadLetters)
+      .map(({ table }) => ({ name: table.stream.name, sources: table.sources }))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   #onGrowth(stream: string): void {
@@ -171,19 +234,26 @@ class StreamEngine implements Engine {
   }
 
   async #openStream(stream: StreamPlan): Promise<StreamLoader> {
-    const { plan, log, clock, logger } = this.#deps
+    const { plan, log, clock, timers, store, logger } = this.#deps
     const own = stream === deadLetterStream
     const tableDeps: StreamTableDeps = {
       ...this.#deps,
+      idDir: join(this.#deps.cacheDir, 'ids'),
+      idMemory: this.#idMemory,
       database: this.#database,
       onDeadLetters: async (letters) => {
         if (own) throw new Error(`A dead letter cannot be loaded: ${letters[0]?.reason}`)
         await this.#addDeadLetters(letters)
       },
+      hasLog: !own,
+      keptSources: () => this.#completeness.recentSites(),
+      onOvertaken: () => {
+        if (own) for (const other of this.#loaders.values()) if (other !== this.#deadLetters) other.table.distrust()
+      },
       flushDeadLetters: async () => own || this.#deadLetters?.table.flush(),
     }
     const table = await StreamTable.open(stream, tableDeps)
-    const loader = new StreamLoader(table, { plan, log, clock, logger, turns: this.#turns })
+    const loader = new StreamLoader(table, { plan, log, clock, timers, logger, turns: this.#turns, store })
     this.#loaders.set(stream.name, loader)
     return loader
   }
@@ -194,7 +264,8 @@ class StreamEngine implements Engine {
     const bytes = deadLetterLines(letters)
     const from = loader.table.position
     const next = from + BigInt(bytes.length)
-    const stats = await loader.table.load({ bytes, count: letters.length, next, receivedAtMs: clock.nowMs() }, from)
+    const receivedAtMs = clock.nowMs()
+    const stats = await loader.table.load({ bytes, count: letters.length, next, batches: [], receivedAtMs }, from)
     loader.stats.note(clock.nowMs(), clock.nowMs(), stats)
     const { stream, reason } = letters[0]!
     logger.warn({ stream, count: letters.length, reason }, 'events went to dead_letters')

@@ -8,7 +8,7 @@ import { rm } from 'node:fs/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column } from '../config/plan.ts'
 import { readJson, sameColumns, storedSelect, storedType } from './columns.ts'
-import { tailSchema } from './duckdb.ts'
+import { tailSchema, transaction } from './duckdb.ts'
 import type { HotTable, ReadyFile } from './hot-table.ts'
 import { identifier, literal } from './sql-text.ts'
 
@@ -59,14 +59,15 @@ export class HotTail {
     this.#tables.splice(-1, 0, table)
   }
 
-  /** Adds the events in an NDJSON file of log lines; returns how many. */
-  async insert(connection: DuckDBConnection, file: string, recordBytesMax: number): Promise<number> {
+  /** Adds the events in an NDJSON file of log lines, all of them or none. @throws Error when they are not `count` (I6) */
+  async insert(connection: DuckDBConnection, file: string, count: number, recordBytesMax: number): Promise<void> {
     const table = this.#tables.at(-1)!
-    const result = await connection.run(
-      `INSERT INTO ${table.relation} ${this.selectNew(file, table.columns, recordBytesMax)}`,
-    )
-    table.rows += result.rowsChanged
-    return result.rowsChanged
+    await transaction(connection, async () => {
+      const insert = `INSERT INTO ${table.relation} ${this.selectNew(file, table.columns, recordBytesMax)}`
+      const { rowsChanged } = await connection.run(insert)
+      if (rowsChanged !== count) throw new Error(`Of ${count} events of ${this.#stream}, ${rowsChanged} were loaded`)
+    })
+    table.rows += count
   }
 
   /** The events in an NDJSON file of log lines, as rows with these columns. */

@@ -14,10 +14,14 @@ export interface EngineHttpOptions {
   logger: Logger
   status: () => Promise<unknown>
   metrics: () => Promise<string>
-  ready: () => boolean
+  /** The answer to `/v1/receipts/{receipt}`. */
+  receipt: (text: string, signal: AbortSignal) => Promise<unknown>
+  /** The answer to `/readyz`. */
+  readiness: () => { ready: boolean; catchingUp: boolean }
 }
 
 const bodyBytesMax = 1024 * 1024
+const receiptsPath = '/v1/receipts/'
 
 export async function serve(options: EngineHttpOptions): Promise<Server> {
   const server = createServer((request, response) => {
@@ -34,6 +38,9 @@ export async function serve(options: EngineHttpOptions): Promise<Server> {
 
 async function answer(options: EngineHttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://engine')
+  if (request.method === 'GET' && url.pathname.startsWith(receiptsPath)) {
+    return sendJson(response, 200, await options.receipt(url.pathname.slice(receiptsPath.length), goneSignal(response)))
+  }
   switch (`${request.method} ${url.pathname}`) {
     case 'POST /v1/sql':
       return answerSql(options, request, response, url)
@@ -44,7 +51,7 @@ async function answer(options: EngineHttpOptions, request: IncomingMessage, resp
       response.end(await options.metrics())
       return
     case 'GET /readyz':
-      return sendJson(response, options.ready() ? 200 : 503, { ready: options.ready() })
+      return sendJson(response, options.readiness().ready ? 200 : 503, options.readiness())
     default:
       throw new FreshetError('not_found', `The engine has no ${request.method} ${url.pathname}.`)
   }
@@ -58,19 +65,23 @@ async function answerSql(
 ): Promise<void> {
   const body = await readBody(request)
   const { sql, parameters, format } = parseSqlRequest(request, url, body)
-  const gone = new AbortController()
-  response.once('close', () => gone.abort())
   await runner.run(
-    { sql, parameters, format, signal: gone.signal },
+    { sql, parameters, format, signal: goneSignal(response) },
     {
-      begin: (contentType, contentLength) => {
+      begin: (headers) => {
         response.statusCode = 200
-        response.setHeader('content-type', contentType)
-        if (contentLength !== undefined) response.setHeader('content-length', contentLength)
+        for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
         return response
       },
     },
   )
+}
+
+/** Aborted when the client has gone. */
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  return gone.signal
 }
 
 interface SqlRequest {

@@ -1,65 +1,96 @@
-/** How a stream's ids are looked up in its hot tables and data files, for the book of ids (dedup/id-book.ts). */
-import { rm, writeFile } from 'node:fs/promises'
+/** How a stream's ids are read from its hot tables and data files, for the book of ids (dedup/id-book.ts). */
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { StreamPlan } from '../config/plan.ts'
 import { partitionRange } from '../lake/partition.ts'
-import type { ScanFile } from '../lake/scan.ts'
-import { readJson } from './columns.ts'
-import type { FoundId, IdFile, IdSource } from './dedup/id-book.ts'
+import type { ScanFile, ScanPlan } from '../lake/scan.ts'
+import type { Logger } from '../runtime/logging.ts'
+import type { Random } from '../runtime/random.ts'
+import { IdBook } from './dedup/id-book.ts'
+import type { IdFile, IdSource } from './dedup/id-files.ts'
+import type { IdMemory } from './dedup/id-memory.ts'
 import type { Scope } from './dedup/scan.ts'
 import type { HotTail } from './hot-tail.ts'
 import { literal } from './sql-text.ts'
 
-export interface IdSourceOptions {
+interface IdSourceOptions {
   /** Used by nobody else while the book is asked. */
   connection: DuckDBConnection
   scope: Scope
   hot: HotTail
   files: () => readonly IdFile[]
   lakeDir: string
-  tmpDir: string
 }
 
-export function idSource({ connection, scope, hot, files, lakeDir, tmpDir }: IdSourceOptions): IdSource {
-  const pathOf = (key: string): string => literal(join(lakeDir, key))
+interface IdBookDeps {
+  /** Folder of what is remembered of ids, one folder for each stream. */
+  idDir: string
+  idMemory: IdMemory
+  random: Random
+  logger: Logger
+  lakeDir: string
+}
 
-  async function find(relations: readonly string[], ids: readonly string[]): Promise<FoundId[]> {
-    const wanted = join(tmpDir, `ids-${process.hrtime.bigint()}.ndjson`)
-    await writeFile(wanted, ids.map((id) => `${JSON.stringify({ id })}\n`).join(''))
-    try {
-      const rows = relations.map((relation) => `SELECT _event_id, _event_time FROM ${relation}`).join(' UNION ALL ')
-      const list = readJson(wanted, [{ name: 'id', type: { kind: 'string' } }], 65_536)
-      const result = await connection.runAndReadAll(
-        `SELECT _event_id, epoch_us(_event_time) FROM (${rows}) WHERE _event_id IN (SELECT id FROM ${list})`,
-      )
-      return result.getRows().map(([id, timeMicros]) => ({ id: id as string, timeMicros: timeMicros as bigint }))
-    } finally {
-      await rm(wanted, { force: true })
-    }
-  }
+/** Ids that can come in: at most 512 bytes, without control characters. Others in a table are no repeats of anything. */
+const possible = 'strlen(_event_id) <= 512 AND NOT contains(_event_id, chr(10))'
+/** Rows of a file that are read at once, which bounds the memory; DuckDB skips the row groups of others. */
+const sliceRows = 500_000
+const pieceRows = 16_384
+const hotPieces = 64
 
+/** The book of a stream's ids, which whoever opens it closes; undefined for a stream whose ids the gateway gives: they cannot repeat. */
+export function openIdBook(
+  stream: StreamPlan,
+  { idDir, idMemory, random, logger, lakeDir }: IdBookDeps,
+  options: Pick<IdSourceOptions, 'connection' | 'hot'> & { files: () => readonly ScanFile[] },
+): IdBook | undefined {
+  if (stream.id === null) return undefined
+  const { connection, hot } = options
+  const scope = idScope(stream)
+  const files = (): IdFile[] => options.files().map((file) => idFile(file, scope))
+  const source = idSource({ connection, hot, lakeDir, scope, files })
+  return new IdBook({ scope, source, dir: join(idDir, stream.name), memory: idMemory, random, logger })
+}
+
+/** Tells the book where the ids are that it noted under `number`, after a commit. */
+export function noteCommitted(
+  ids: IdBook,
+  scope: Scope,
+  number: number | undefined,
+  { added, removed }: ScanPlan,
+): void {
+  const files = added.map((file) => idFile(file, scope))
+  if (number !== undefined) ids.committed(number, files)
+  // Another writer has replaced files.
+  if (removed.length > 0 || number === undefined) ids.recheck()
+}
+
+function idSource({ connection, scope, hot, files, lakeDir }: IdSourceOptions): IdSource {
   return {
     files,
-    findHot: (ids) =>
-      find(
-        hot.tables.map(({ relation }) => relation),
-        ids,
-      ),
-    findInFiles: (keys, ids) => find([`read_parquet([${keys.map(pathOf).join(', ')}])`], ids),
-    readIds: async (key, partition, onPiece) => {
-      const relations =
-        key === undefined ? hot.tables.map(({ relation }) => relation) : [`read_parquet(${pathOf(key)})`]
-      for (const relation of relations) {
-        const filter = key === undefined && scope !== 'table' ? ` WHERE ${inPartition(scope, partition)}` : ''
-        const result = await connection.stream(`SELECT _event_id FROM ${relation}${filter}`)
+    readIds: async (file, partition, onPiece) => {
+      const inTime = scope === 'table' || file?.partition !== undefined ? '' : ` AND ${inPartition(scope, partition)}`
+      const read = async (relation: string, where: string, piece: string): Promise<void> => {
+        // One text of many ids is some five times as fast as a value for each.
+        const result = await connection.stream(
+          `SELECT string_agg(_event_id, chr(10)) || chr(10) FROM ${relation} WHERE ${where}${inTime} GROUP BY ${piece}`,
+        )
         for (
-          let chunk = await result.fetchChunk();
-          chunk !== null && chunk.rowCount > 0;
-          chunk = await result.fetchChunk()
+          let rows = await result.fetchChunk();
+          rows !== null && rows.rowCount > 0;
+          rows = await result.fetchChunk()
         ) {
-          onPiece(Buffer.from(`${chunk.getColumnValues(0).join('\n')}\n`))
+          for (const ids of rows.getColumnValues(0)) await onPiece(Buffer.from(ids as string))
         }
+      }
+      if (file === undefined) {
+        for (const { relation } of hot.tables) await read(relation, possible, `hash(_event_id) % ${hotPieces}`)
+        return
+      }
+      const relation = `read_parquet(${literal(join(lakeDir, file.key))}, file_row_number = true)`
+      for (let from = 0; from < file.rows; from += sliceRows) {
+        const slice = `file_row_number >= ${from} AND file_row_number < ${from + sliceRows}`
+        await read(relation, `${slice} AND ${possible}`, `file_row_number // ${pieceRows}`)
       }
     },
   }
@@ -76,7 +107,7 @@ export function idScope({ partition: { by, unit }, time }: StreamPlan): Scope {
 }
 
 /** A data file, as the book of ids needs it. */
-export function idFile({ key, partition: time, partitionValue }: ScanFile, scope: Scope): IdFile {
+export function idFile({ key, partition: time, partitionValue, recordCount }: ScanFile, scope: Scope): IdFile {
   const known = time?.column === '_event_time' && time.unit === scope && partitionValue !== null
-  return { key, partition: known ? partitionValue : undefined }
+  return { key, partition: known ? partitionValue : undefined, rows: recordCount }
 }

@@ -2,15 +2,17 @@
  * Keeps one stream's table up with its log: waits for growth, loads what is there in chunks, and flushes by age and size. Loading
  * goes on while a flush runs; when hot rows pile up faster than they can be committed, it waits for the flush.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Plan } from '../config/plan.ts'
 import type { Chunk, Log, Position } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
+import type { Timers } from '../runtime/timers.ts'
+import type { ObjectStore } from '../storage/object-store.ts'
 import type { ScannedEvents } from './dedup/scan.ts'
-import { isOutOfMemory } from './duckdb.ts'
+import { isOutOfMemory } from './duckdb-error.ts'
+import { StreamLedger } from './ledger/stream-ledger.ts'
 import { StreamStats } from './stream-stats.ts'
 import type { StreamTable } from './stream-table.ts'
 
@@ -18,17 +20,23 @@ export interface LoaderDeps {
   plan: Plan
   log: Log
   clock: Clock
+  timers: Timers
   logger: Logger
   /** Loads of all streams take turns, which bounds the memory they need. */
   turns: Mutex
+  store: ObjectStore
 }
 
 /** A chunk is large enough to be read in parallel, a whole segment if it can be, and small enough that two fit in memory. */
 const chunkBytesMax = 64 * 1024 * 1024
 /** A chunk that needs too much memory is tried again in halves, down to this size. */
 const chunkBytesMin = 1024 * 1024
-/** A chunk from this size on is not waited for: there is a backlog. */
+/** While it works on a chunk of this size, the next one is read. */
 const chunkBytesLarge = 32 * 1024 * 1024
+/** With so much of the log left there is no rest between chunks, however small they are: segments may be small. */
+const backlogBytesMin = 8n * 1024n * 1024n
+/** What nothing but heartbeats has filled is committed at this size, so that the log can let go of it. */
+const heartbeatBytesMax = 1024 * 1024
 const paceMs = 20
 const restMsMax = 1000
 const retryMsMin = 200
@@ -46,24 +54,44 @@ interface ReadChunk {
 export class StreamLoader {
   readonly table: StreamTable
   readonly stats = new StreamStats()
+  /** undefined for a stream without a log. */
+  readonly ledger: StreamLedger | undefined
   readonly #deps: LoaderDeps
   readonly #stop = new AbortController()
   #loop: Promise<void> | undefined
   #wake: (() => void) | undefined
   #grown = true
+  /** Up to here the log is caught up with: loaded without a pause. */
+  #goal: Position = 0n
+  readonly #caughtUp = Promise.withResolvers<void>()
   #bytesHot = 0
   #chunkBytes = chunkBytesMax
   #ahead: { from: Position; ready: Promise<ReadChunk> } | undefined
   #flush: Promise<void> | undefined
-  #flushTimer: NodeJS.Timeout | undefined
+  /** Set while a flush is due: what calls it off. */
+  #cancelFlush: (() => void) | undefined
 
   constructor(table: StreamTable, deps: LoaderDeps) {
     this.table = table
     this.#deps = deps
+    if (table.hasLog) this.ledger = new StreamLedger(table, deps.log, deps.store)
   }
 
-  start(): void {
+  /** @param goal the log's end now; what is before it was there already, and is loaded without a pause */
+  start(goal: Position = 0n): void {
+    this.#goal = goal
     this.#loop = this.#run()
+  }
+
+  /** Resolves when all that was in the log at the start is visible. */
+  get caughtUp(): Promise<void> {
+    return this.#caughtUp.promise
+  }
+
+  /** How far it is from there; 0 from then on. */
+  get behindBytes(): bigint {
+    const { position } = this.table
+    return position < this.#goal ? this.#goal - position : 0n
   }
 
   /** The log has grown, or may have. */
@@ -76,7 +104,7 @@ export class StreamLoader {
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#wake?.()
-    clearTimeout(this.#flushTimer)
+    this.#cancelFlush?.()
     await this.#loop
     await this.#loadRest()
     await this.#flush
@@ -84,9 +112,10 @@ export class StreamLoader {
   }
 
   async #loadRest(): Promise<void> {
-    const deadlineMs = performance.now() + loadRestMsMax
+    const { timers } = this.#deps
+    const deadlineMs = timers.monotonicMs() + loadRestMsMax
     try {
-      while (performance.now() < deadlineMs && (await this.#loadNext()) > 0);
+      while (timers.monotonicMs() < deadlineMs && (await this.#loadNext()) > 0);
     } catch (error) {
       // What is not loaded now is still in the log.
       this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
@@ -95,14 +124,17 @@ export class StreamLoader {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop
+    const { timers } = this.#deps
     let retryMs = retryMsMin
     while (!signal.aborted) {
       if (!this.#grown) await new Promise<void>((resolve) => (this.#wake = resolve))
       if (signal.aborted) return
       this.#grown = false
-      const begunMs = performance.now()
+      const begunMs = timers.monotonicMs()
       try {
         const bytes = await this.#loadNext()
+        const isBehind = this.behindBytes > 0n
+        if (!isBehind) this.#caughtUp.resolve()
         retryMs = retryMsMin
         this.stats.loadProblem = undefined
         if (bytes > 0) this.#grown = true
@@ -110,7 +142,8 @@ export class StreamLoader {
         this.#chunkBytes = Math.min(chunkBytesMax, this.#chunkBytes + chunkBytesMin)
         this.#scheduleFlush()
         await this.#flushIfFull()
-        if (bytes < chunkBytesLarge) await pause(restMs(performance.now() - begunMs), signal)
+        const rests = !isBehind && (await this.#leftBytes()) < backlogBytesMin
+        if (rests) await timers.sleep(restMs(timers.monotonicMs() - begunMs), signal)
       } catch (error) {
         this.stats.loadProblem = this.#reported(error, this.stats.loadProblem)
         this.#grown = true
@@ -118,7 +151,7 @@ export class StreamLoader {
           this.#chunkBytes = Math.max(chunkBytesMin, this.#chunkBytes / 2)
           this.#startFlush()
         }
-        await pause(retryMs, signal)
+        await timers.sleep(retryMs, signal)
         retryMs = Math.min(retryMsMax, retryMs * 2)
       }
     }
@@ -144,6 +177,12 @@ export class StreamLoader {
     })
   }
 
+  /** What the log has behind the loaded position. */
+  async #leftBytes(): Promise<bigint> {
+    const ends = await this.#deps.log.ends(this.table.stream.name)
+    return (ends.get(partition) ?? 0n) - this.table.position
+  }
+
   async #read(from: Position): Promise<ReadChunk> {
     const chunk = await this.#deps.log.read(this.table.stream.name, partition, from, this.#chunkBytes)
     return { chunk, scanned: this.table.scan(chunk) }
@@ -158,7 +197,8 @@ export class StreamLoader {
   }
 
   async #flushIfFull(): Promise<void> {
-    if (this.#fullness >= 1) this.#startFlush()
+    const onlyHeartbeats = this.table.uncommittedSinceMs === undefined
+    if (this.#fullness >= 1 || (onlyHeartbeats && this.#bytesHot >= heartbeatBytesMax)) this.#startFlush()
     while (this.#fullness >= 2 && !this.#stop.signal.aborted) {
       this.#startFlush()
       await this.#flush
@@ -173,16 +213,17 @@ export class StreamLoader {
 
   #scheduleFlush(): void {
     const since = this.table.uncommittedSinceMs
-    if (since === undefined || this.#flushTimer !== undefined) return
+    if (since === undefined || this.#cancelFlush !== undefined) return
     const dueMs = Math.max(0, since + this.#deps.plan.lake.flushIntervalMs - this.#deps.clock.nowMs())
-    this.#flushTimer = setTimeout(() => this.#startFlush(), Math.min(dueMs, this.#deps.plan.lake.flushIntervalMs))
+    const waitMs = Math.min(dueMs, this.#deps.plan.lake.flushIntervalMs)
+    this.#cancelFlush = this.#deps.timers.after(waitMs, () => this.#startFlush())
   }
 
   #startFlush(): void {
-    clearTimeout(this.#flushTimer)
+    this.#cancelFlush?.()
     this.#flush ??= this.#flushOnce().finally(() => {
       this.#flush = undefined
-      this.#flushTimer = undefined
+      this.#cancelFlush = undefined
       if (!this.#stop.signal.aborted) this.#scheduleFlush()
     })
   }
@@ -201,7 +242,7 @@ export class StreamLoader {
       this.stats.commitProblem = this.#reported(error, this.stats.commitProblem)
       // The table may have been loaded anew, from an earlier position than the log was read to.
       this.wake()
-      await pause(flushRetryMs, this.#stop.signal)
+      await this.#deps.timers.sleep(flushRetryMs, this.#stop.signal)
     }
   }
 
@@ -221,8 +262,4 @@ export class StreamLoader {
  */
 function restMs(spentMs: number): number {
   return Math.max(paceMs - spentMs, Math.min(spentMs, restMsMax))
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await delay(ms, undefined, { signal }).catch(() => undefined)
 }

@@ -3,14 +3,9 @@
  *
  * - `load` takes the next chunk of the log into the hot tail: repeats are left out (I5), events that do not fit go to the dead
  *   letters, new fields become columns.
- * - `flush` freezes the hot rows, writes them to data files and commits them with the log position they reach (I3); then, in one
- *   transaction, the view takes the files in and the frozen rows are dropped, so that every query sees each event once (I4).
- *
- * What a crash leaves, at each step of a flush:
- * 1. before the files are in place: scratch files, removed at the next start.
- * 2. before the commit: data files in no snapshot; the log still holds their events, which are loaded again from the position of
- *    the last snapshot.
- * 3. after the commit, before the view and the log know: nothing to do; the table says where to go on.
+ * - `flush` freezes the hot rows and commits them with the log position they reach (stream-commit.ts, I3); then, in one transaction,
+ *   the view takes the files in and the frozen rows are dropped, so that every query sees each event once (I4).
+ * - The stream's account (stream-account.ts, I6) is frozen, dropped and set back with the rows and the position.
  *
  * When a commit fails, the table is loaded anew and its positions decide: ours means that it was made after all, the former ones
  * that it was not (the frozen rows stay for the next flush), any others that another engine loads this stream: then the hot rows
@@ -18,9 +13,9 @@
  */
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { systemColumns, type Column, type Plan, type StreamPlan } from '../config/plan.ts'
-import type { Catalog, LoadedTable } from '../lake/catalog.ts'
-import { appendFiles, type CommitDeps } from '../lake/commit.ts'
+import { systemColumns, type Column, type StreamPlan } from '../config/plan.ts'
+import type { LoadedTable } from '../lake/catalog.ts'
+import { confirmDurable } from '../lake/commit.ts'
 import {
   currentSchema,
   evolveTable,
@@ -30,57 +25,37 @@ import {
   withPartition,
 } from '../lake/metadata.ts'
 import { planScan, type ScanFile, type ScanPlan } from '../lake/scan.ts'
+import type { Sources } from '../lake/sources.ts'
 import type { Chunk, Position } from '../log/log.ts'
-import type { Clock } from '../runtime/clock.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
-import type { FileSystem } from '../runtime/file-system.ts'
-import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
-import type { Random } from '../runtime/random.ts'
-import type { ObjectStore } from '../storage/object-store.ts'
-import { ChunkIntake, type LoadStats, type NewEvents } from './chunk-intake.ts'
+import { ChunkIntake, type NewEvents } from './chunk-intake.ts'
 import { ColumnGrowth } from './column-growth.ts'
 import { mergeColumns } from './columns.ts'
-import { writeDataFiles, writeReadyFile } from './data-files.ts'
-import type { DeadLetter } from './dead-letters.ts'
-import { IdBook } from './dedup/id-book.ts'
+import { writeReadyFile } from './data-files.ts'
+import type { IdBook } from './dedup/id-book.ts'
 import type { ScannedEvents } from './dedup/scan.ts'
-import { transaction, type Database } from './duckdb.ts'
+import { transaction } from './duckdb.ts'
 import type { HotTable } from './hot-table.ts'
 import { HotTail } from './hot-tail.ts'
-import { idFile, idScope, idSource } from './id-source.ts'
+import { idScope, noteCommitted, openIdBook } from './id-source.ts'
+import { StreamAccount } from './ledger/stream-account.ts'
+import { commitRows, outcomeOf, type FrozenRows } from './stream-commit.ts'
+import type { StreamTableDeps } from './stream-table-deps.ts'
 import { createView, hiddenNames, knownColumns } from './stream-view.ts'
 
-export interface StreamTableDeps {
-  plan: Plan
-  database: Database
-  catalog: Catalog
-  store: ObjectStore
-  /** Root folder of the tables, where DuckDB reads data files. */
-  lakeDir: string
-  tmpDir: string
-  fileSystem: FileSystem
-  clock: Clock
-  random: Random
-  logger: Logger
-  /** Takes events that cannot be loaded; resolves once they are hot there. */
-  onDeadLetters: (letters: DeadLetter[]) => Promise<void>
-  /** Commits the dead letters so far: a position behind one must not be committed before it. */
-  flushDeadLetters: () => Promise<unknown>
+export interface LoadStats {
+  loaded: number
+  repeats: number
+  deadLetters: number
 }
 
-interface Frozen {
-  tables: readonly HotTable[]
-  columns: readonly Column[]
-  from: Position
-  to: Position
+interface Frozen extends FrozenRows {
   idNumber: number | undefined
   /** When the oldest of it was loaded. */
   sinceMs: number | undefined
 }
 
-/** Memory that one stream's id sets may hold beyond those in use. */
-const idBudgetBytes = 256 * 1024 * 1024
 /** What a line may have beside the client's event; as a dead letter's text, the event is at most twice as long. */
 const systemBytesMax = 64 * 1024
 /** New events of at least this size become a data file of their own at once. */
@@ -99,13 +74,17 @@ export class StreamTable {
   readonly #creating = new Mutex()
   readonly #intake: ChunkIntake
   readonly #recordBytesMax: number
+  readonly #account: StreamAccount
   #table: LoadedTable | undefined
   #scan: ScanPlan | undefined
   #columns: readonly Column[]
   #position: Position = 0n
   #committed: Position = 0n
   #frozen: Frozen | undefined
+  /** Dead letters of the hot rows may be lost: the rows must be loaded again. */
+  #distrusted = false
   #uncommittedSinceMs: number | undefined
+  #confirmed = false
 
   /** Loads the stream's table, if there is one, and makes the stream queryable. */
   static async open(stream: StreamPlan, deps: StreamTableDeps): Promise<StreamTable> {
@@ -119,21 +98,10 @@ export class StreamTable {
     this.#deps = deps
     this.#connection = connection
     this.#hot = new HotTail(stream.name)
+    this.#account = new StreamAccount(deps.keptSources)
     this.#columns = [...systemColumns, ...(stream.columns ?? [])]
     this.#recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
-    if (stream.id !== null) {
-      const scope = idScope(stream)
-      const source = idSource({
-        connection,
-        scope,
-        hot: this.#hot,
-        files: () => this.files.map((file) => idFile(file, scope)),
-        lakeDir: deps.lakeDir,
-        tmpDir: deps.tmpDir,
-      })
-      const seed = deps.random.integer(2 ** 32)
-      this.#ids = new IdBook({ scope, source, seed, budgetBytes: idBudgetBytes })
-    }
+    this.#ids = openIdBook(stream, deps, { connection, hot: this.#hot, files: () => this.files })
     const fixed = new Set(this.#columns.map(({ name }) => name))
     this.#intake = new ChunkIntake({
       stream,
@@ -170,6 +138,26 @@ export class StreamTable {
     return this.#table
   }
 
+  /** What became of the events that are loaded and not committed. */
+  get account(): StreamAccount {
+    return this.#account
+  }
+
+  /** How far each source has reported, by all that SQL sees: committed and hot. Live; empty for a stream without a log. */
+  get sources(): Sources {
+    return this.#account.sources
+  }
+
+  /** Whether the stream has a log, and so an account and a ledger. */
+  get hasLog(): boolean {
+    return this.#deps.hasLog
+  }
+
+  /** The hot tables, oldest first. Some may be gone a moment later, except within `atRest`. */
+  get hotTables(): readonly HotTable[] {
+    return this.#hot.tables
+  }
+
   /** The committed data files. */
   get files(): readonly ScanFile[] {
     return this.#scan?.files ?? []
@@ -187,60 +175,91 @@ export class StreamTable {
   load(chunk: Chunk, from: Position, scanned = this.scan(chunk)): Promise<LoadStats> {
     return this.#writing.run(async () => {
       if (from !== this.#position) return { loaded: 0, repeats: 0, deadLetters: 0 }
-      const stats = await this.#intake.take(chunk, from, scanned, (events) => this.#insert(events))
+      if (this.#deps.hasLog) checkBatches(this.stream.name, chunk)
+      const fate = await this.#intake.take(chunk, from, scanned, (events) => this.#insert(events))
+      if (this.#deps.hasLog) this.#account.note(chunk.batches, fate)
       if (chunk.count > 0) this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
       this.#position = chunk.next
-      return stats
+      const repeats = fate.repeats.length
+      const deadLetters = fate.deadLetters.length
+      return { loaded: chunk.count - repeats - deadLetters, repeats, deadLetters }
     })
   }
 
   /**
    * Commits the hot rows, and the position they reach, to the table.
-   * @returns true when there was something to commit
+   * @returns true when something was committed, and `checkpoint` will survive a power cut
    * @throws whatever kept it from committing; the rows stay hot, and visible, for the next try
    */
   flush(): Promise<boolean> {
     return this.#flushing.run(async () => {
+      await this.#confirm()
       this.#frozen ??= await this.#freeze()
       if (this.#frozen === undefined) return false
       const frozen = this.#frozen
       await this.#deps.flushDeadLetters()
+      if (this.#distrusted) await this.#loadAgain()
       try {
-        await this.#commit(frozen)
+        const table = await this.#ensureTable(frozen.columns)
+        await this.#adopt(frozen, await commitRows(this.#deps, table, frozen))
       } catch (error) {
         await this.#settle(frozen, error)
+        await this.#confirm()
       }
       return true
     })
   }
 
+  /** What was loaded from the catalog may be there to see and not be durable yet: nothing may be committed or trimmed on it before. */
+  async #confirm(): Promise<void> {
+    if (this.#confirmed || this.#table === undefined) return
+    await confirmDurable(this.#deps.catalog, this.#table)
+    this.#confirmed = true
+  }
+
+  /** Dead letters that were hot are hot no more, and nobody has committed them: no position behind them may be committed. */
+  distrust(): void {
+    this.#distrusted = true
+  }
+
+  /** Runs `work` while position, hot rows, account and committed table stay as they are. */
+  atRest<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+    return this.#writing.run(() => work(this.#connection))
+  }
+
+  /** Resolves when the ids that were committed so far are remembered on disk. */
+  readonly settled = async (): Promise<void> => this.#ids?.settled()
+
   close(): void {
+    this.#ids?.close()
     this.#connection.closeSync()
   }
 
-  /** Makes the events of a chunk visible; returns how many there are. */
-  async #insert({ file, columns, bytes }: NewEvents): Promise<number> {
+  /** Makes the events of a chunk visible, all of them or none. */
+  async #insert(events: NewEvents): Promise<void> {
+    const { file, columns, bytes, count } = events
     if (this.#hot.needsTable(columns)) await this.#startTable(columns)
-    const rows = bytes < fileBytesMin ? undefined : await this.#insertAsFile(file, columns)
-    return rows ?? this.#hot.insert(this.#connection, file, this.#recordBytesMax)
+    if (bytes >= fileBytesMin && (await this.#insertAsFile(events))) return
+    await this.#hot.insert(this.#connection, file, count, this.#recordBytesMax)
   }
 
   /**
    * Takes the events of a large scratch file as a data file that only has to be put in place at the next flush.
-   * @returns undefined when they have to go through a hot table: they belong to several partitions, or bring new columns
+   * @returns false when they have to go through a hot table: they belong to several partitions, or bring new columns
    */
-  async #insertAsFile(file: string, columns: readonly Column[]): Promise<number | undefined> {
+  async #insertAsFile({ file, columns, count }: NewEvents): Promise<boolean> {
     const { random, tmpDir } = this.#deps
     const table = await this.#ensureTable(columns)
-    if (evolveTable(table.metadata, columns)) return undefined
+    if (evolveTable(table.metadata, columns)) return false
     const schema = currentSchema(table.metadata)
     const select = this.#hot.selectNew(file, columns, this.#recordBytesMax)
     const ready = await writeReadyFile(this.#connection, { random, tmpDir }, { table, schema, columns, select })
-    if (ready === undefined) return undefined
+    if (ready === undefined) return false
+    if (ready.rows !== count) throw new Error(`Of ${count} events of ${this.stream.name}, ${ready.rows} were loaded`)
     const added = this.#hot.fileTable(ready, columns)
     await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, added])
     this.#hot.addFile(added)
-    return ready.rows
+    return true
   }
 
   /** The stream's table in the lake, made if there is none yet. */
@@ -272,39 +291,9 @@ export class StreamTable {
       const sinceMs = this.#uncommittedSinceMs
       this.#uncommittedSinceMs = undefined
       const idNumber = this.#ids?.rotate()
-      return { tables, columns: this.#columns, from: this.#committed, to: this.#position, idNumber, sinceMs }
+      const ledger = this.#deps.hasLog ? this.#account.freeze() : undefined
+      return { tables, columns: this.#columns, from: this.#committed, to: this.#position, ledger, idNumber, sinceMs }
     })
-  }
-
-  async #commit(frozen: Frozen): Promise<void> {
-    const { catalog, store, fileSystem, clock, random, logger, database, tmpDir } = this.#deps
-    const table = await this.#ensureTable(frozen.columns)
-    // Another writer may have widened the table meanwhile: its types must never become narrower again.
-    const columns = mergeColumns(frozen.columns, knownColumns(table))
-    const evolution = evolveTable(table.metadata, columns)
-    const schema = evolution?.schema ?? currentSchema(table.metadata)
-    const hot = frozen.tables.filter(({ rows }) => rows > 0)
-    const written =
-      hot.length === 0
-        ? []
-        : await database.with((connection) =>
-            writeDataFiles(connection, { store, fileSystem, random, tmpDir }, { table, schema, columns, hot }),
-          )
-    const deps: CommitDeps = { catalog, store, clock, random, logger }
-    try {
-      const { table: next } = await appendFiles(deps, {
-        table,
-        dataFiles: written.map(({ dataFile }) => dataFile),
-        ...(evolution && { evolution }),
-        from: new Map([[partition, frozen.from]]),
-        to: new Map([[partition, frozen.to]]),
-      })
-      await this.#adopt(frozen, next)
-    } catch (error) {
-      if (error instanceof FreshetError && error.code === 'commit_conflict')
-        await store.delete(written.map(({ key }) => key))
-      throw error
-    }
   }
 
   /** After a commit: the view takes the files in and the frozen rows out, at once. */
@@ -322,38 +311,40 @@ export class StreamTable {
       this.#scan = scan
       this.#columns = columns
       this.#hot.forget(frozen.tables, this.#deps.plan.sql.timeoutMs)
-      this.#noteFiles(frozen, scan)
+      if (this.#ids) noteCommitted(this.#ids, idScope(this.stream), frozen.idNumber, scan)
+      this.#account.adopted()
       this.#committed = frozen.to
       this.#frozen = undefined
     })
-  }
-
-  #noteFiles({ idNumber }: Frozen, { added, removed }: ScanPlan): void {
-    const scope = idScope(this.stream)
-    // Where another writer has replaced files, ids are looked up anew.
-    if (removed.length > 0) this.#ids?.clear()
-    else if (idNumber !== undefined) {
-      this.#ids?.committed(
-        idNumber,
-        added.map((file) => idFile(file, scope)),
-      )
-    }
   }
 
   /** After a failed commit: finds out from the table what became of it. Throws `error` unless it was made. */
   async #settle(frozen: Frozen, error: unknown): Promise<void> {
     const { catalog, logger } = this.#deps
     logger.error({ stream: this.stream.name, error: messageOf(error) }, 'commit failed')
-    const table = await catalog.load(this.stream.name)
-    const reached = table ? (tablePositions(table.metadata).get(partition) ?? 0n) : 0n
-    if (table && reached === frozen.to && frozen.to !== frozen.from) return this.#adopt(frozen, table)
-    if (reached !== frozen.from) await this.#reload()
-    else this.#table = table
+    const found = await outcomeOf(catalog, this.stream.name, frozen)
+    this.#confirmed = false
+    if (found.outcome === 'made') return this.#adopt(frozen, found.table)
+    if (found.outcome === 'not made') this.#table = found.table
+    else {
+      await this.#reload()
+      this.#deps.onOvertaken()
+    }
     throw error
+  }
+
+  /** Goes back to the table, so that dead letters are found again. @throws FreshetError always: nothing is left to commit */
+  async #loadAgain(): Promise<never> {
+    await this.#reload()
+    throw new FreshetError(
+      'commit_conflict',
+      `Another engine committed dead letters; ${this.stream.name} is loaded again.`,
+    )
   }
 
   /** Takes over what the table holds, in place of all there was. */
   async #reload(): Promise<void> {
+    this.#confirmed = false
     const { catalog } = this.#deps
     const found = await catalog.load(this.stream.name)
     // Files written from now on are cut as the plan says; those there are stay as they were.
@@ -375,7 +366,9 @@ export class StreamTable {
       this.#scan = scan
       this.#columns = columns
       this.#ids?.clear()
+      this.#account.reset(table?.metadata)
       this.#frozen = undefined
+      this.#distrusted = false
       this.#uncommittedSinceMs = undefined
       this.#committed = (table && tablePositions(table.metadata).get(partition)) ?? 0n
       this.#position = this.#committed
@@ -397,4 +390,10 @@ export class StreamTable {
     }
     await this.#connection.run(createView(this.stream.name, columns, committed, hot))
   }
+}
+
+/** @throws Error when a chunk's batches do not add up to its events: then nobody could say what became of each (I6) */
+function checkBatches(stream: string, { batches, count }: Chunk): void {
+  const total = batches.reduce((sum, batch) => sum + batch.count, 0)
+  if (total !== count) throw new Error(`A chunk of ${stream} has ${count} events, but its batches have ${total}`)
 }

@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column } from '../config/plan.ts'
 import { stringifyJson } from '../lake/json.ts'
+import { hourMs } from '../lake/ledger-rows.ts'
 import { currentSnapshot, positionsKey, type Snapshot } from '../lake/metadata.ts'
 import { partitionText } from '../lake/partition.ts'
 import type { Log } from '../log/log.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import { readJson, storedSelect } from './columns.ts'
+import type { Completeness } from './completeness.ts'
 import type { StreamLoader } from './stream-loader.ts'
 
 type Row = Record<string, string | number | bigint | boolean | null>
@@ -17,8 +19,10 @@ const text = { kind: 'string' } as const
 const long = { kind: 'long' } as const
 const time = { kind: 'timestamptz' } as const
 
+export type SystemTable = 'streams' | 'snapshots' | 'files' | 'sites' | 'ledger'
+
 /** Columns of each system table, in order. */
-const systemTableColumns: Readonly<Record<'streams' | 'snapshots' | 'files', readonly Column[]>> = {
+const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
   streams: [
     { name: 'name', type: text },
     { name: 'declared', type: { kind: 'boolean' } },
@@ -62,9 +66,29 @@ const systemTableColumns: Readonly<Record<'streams' | 'snapshots' | 'files', rea
     { name: 'max_event_time', type: time },
     { name: 'snapshot_id', type: long },
   ],
+  ledger: [
+    { name: 'stream', type: text },
+    { name: 'source', type: text },
+    { name: 'hour', type: time },
+    { name: 'accepted', type: long },
+    { name: 'committed', type: long },
+    { name: 'deduplicated', type: long },
+    { name: 'dead_lettered', type: long },
+    { name: 'in_flight', type: long },
+  ],
+  sites: [
+    { name: 'stream', type: text },
+    { name: 'site', type: text },
+    { name: 'state', type: text },
+    { name: 'last_event_time', type: time },
+    { name: 'reported_through', type: time },
+    { name: 'last_arrival', type: time },
+    { name: 'lag_ms', type: long },
+    { name: 'silent_ms', type: long },
+    { name: 'holds_back', type: { kind: 'boolean' } },
+    { name: 'complete_through', type: time },
+  ],
 }
-
-export type SystemTable = keyof typeof systemTableColumns
 
 export const systemTableNames: ReadonlySet<string> = new Set(Object.keys(systemTableColumns))
 
@@ -76,6 +100,7 @@ export interface SystemTablesOptions {
   lakeDir: string
   declared: ReadonlySet<string>
   loaders: () => Iterable<StreamLoader>
+  completeness: Completeness
 }
 
 export class SystemTables {
@@ -94,12 +119,8 @@ export class SystemTables {
   }
 
   async #write(name: SystemTable): Promise<void> {
-    const { connection, tmpDir, loaders } = this.#options
-    const rows: Row[] = []
-    for (const loader of loaders()) {
-      if (name === 'streams') rows.push(await this.#streamRow(loader))
-      else rows.push(...(name === 'snapshots' ? snapshotRows(loader) : this.#fileRows(loader)))
-    }
+    const { connection, tmpDir } = this.#options
+    const rows = await this.#rows(name)
     const file = join(tmpDir, `system-${name}.ndjson`)
     const columns = systemTableColumns[name]
     await writeFile(file, rows.map((row) => `${stringifyJson(row)}\n`).join(''))
@@ -114,12 +135,42 @@ export class SystemTables {
     }
   }
 
-  async #streamRow({ table, stats }: StreamLoader): Promise<Row> {
+  async #rows(name: SystemTable): Promise<Row[]> {
+    if (name === 'sites') return this.#siteRows()
+    const rows: Row[] = []
+    for (const loader of this.#options.loaders()) {
+      if (name === 'streams') rows.push(await this.#streamRow(loader))
+      else if (name === 'ledger') rows.push(...(await ledgerRows(loader)))
+      else rows.push(...(name === 'snapshots' ? snapshotRows(loader) : this.#fileRows(loader)))
+    }
+    return rows
+  }
+
+  async #siteRows(): Promise<Row[]> {
+    const reports = await this.#options.completeness.report()
+    return [...reports.values()].flatMap(({ completeThroughMs, sites }) =>
+      sites.map((site) => ({
+        stream: site.stream,
+        site: site.site,
+        state: site.state,
+        last_event_time: isoOfMs(site.lastEventMs),
+        reported_through: isoOfMs(site.reportedThroughMs),
+        last_arrival: isoOfMs(site.lastArrivalMs),
+        lag_ms: site.lagMs ?? null,
+        silent_ms: site.silentMs ?? null,
+        holds_back: site.holdsBack,
+        complete_through: isoOfMs(completeThroughMs),
+      })),
+    )
+  }
+
+  async #streamRow({ table, stats, ledger }: StreamLoader): Promise<Row> {
     const { log, declared } = this.#options
     const { stream, files } = table
     const end = (await log.ends(stream.name)).get(0) ?? 0n
     const committedRows = files.reduce((sum, file) => sum + file.recordCount, 0)
     const snapshot = table.table && currentSnapshot(table.table.metadata)
+    const totals = ledger?.loaded()
     return {
       name: stream.name,
       declared: declared.has(stream.name),
@@ -136,8 +187,8 @@ export class SystemTables {
       log_end: end,
       checkpoint: table.checkpoint,
       lag_bytes: Math.max(0, Number(end - table.checkpoint)),
-      duplicates: stats.repeats,
-      dead_letters: stats.deadLetters,
+      duplicates: totals?.deduplicated ?? stats.repeats,
+      dead_letters: totals?.deadLettered ?? stats.deadLetters,
       last_commit_at: snapshot ? new Date(snapshot['timestamp-ms']).toISOString() : null,
       problem: stats.problem ?? null,
     }
@@ -158,6 +209,20 @@ export class SystemTables {
   }
 }
 
+async function ledgerRows({ table, ledger }: StreamLoader): Promise<Row[]> {
+  const lines = (await ledger?.rows()) ?? []
+  return lines.map((line) => ({
+    stream: table.stream.name,
+    source: line.source,
+    hour: new Date(line.hour * hourMs).toISOString(),
+    accepted: line.accepted,
+    committed: line.committed,
+    deduplicated: line.deduplicated,
+    dead_lettered: line.deadLettered,
+    in_flight: line.inFlight,
+  }))
+}
+
 function snapshotRows({ table }: StreamLoader): Row[] {
   return (table.table?.metadata.snapshots ?? []).map((snapshot) => ({
     stream: table.stream.name,
@@ -175,6 +240,10 @@ function snapshotRows({ table }: StreamLoader): Row[] {
 
 function count(snapshot: Snapshot, field: string): number {
   return Number(snapshot.summary[field] ?? 0)
+}
+
+function isoOfMs(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString()
 }
 
 function isoOf(micros: bigint | undefined): string | null {

@@ -6,13 +6,16 @@ export interface IngestOutcome {
   stream: string
   accepted: number
   duplicates: number
+  /** null where nothing was stored, or it is not known any more where. */
+  receipt: string | null
   errors: readonly EventError[]
 }
 
-/** The body of a 202. */
-export function answerText({ stream, accepted, duplicates, errors }: IngestOutcome): string {
+/** The body of a 202. Names of streams and receipts need no escapes. */
+export function answerText({ stream, accepted, duplicates, receipt, errors }: IngestOutcome): string {
   const list = errors.length === 0 ? '[]' : JSON.stringify(errors)
-  return `{"stream":"${stream}","accepted":${accepted},"duplicates":${duplicates},"rejected":${errors.length},"errors":${list}}`
+  const counts = `"accepted":${accepted},"duplicates":${duplicates},"rejected":${errors.length}`
+  return `{"stream":"${stream}",${counts},"receipt":${receipt === null ? 'null' : `"${receipt}"`},"errors":${list}}`
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Clock } from '../runtime/clock.ts'
 import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import type { ProcessStatus } from '../runtime/process-status.ts'
+import type { SiteRegistry } from '../sites/site-registry.ts'
 import type { Arrival } from './arrival.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import type { EngineClient } from './engine-client.ts'
@@ -31,5 +32,6 @@ export interface GatewayContext {
   metrics: GatewayMetrics
   engine: EngineClient
   logHealth: LogHealth
+  sites: SiteRegistry
   isStopping: () => boolean
 }

@@ -1,6 +1,7 @@
 /** The API description as one HTML page: no scripts, nothing loaded from anywhere. */
 import { createHash } from 'node:crypto'
-import type { OpenApiDocument, OpenApiOperation } from './openapi.ts'
+import type { OpenApiDocument } from './openapi.ts'
+import type { OpenApiOperation } from './openapi-parts.ts'
 
 export interface DocsPage {
   html: string
@@ -70,15 +71,24 @@ function section(
 function tryIt(method: string, path: string, document: OpenApiDocument, url: string): string {
   if (path === '/v1/sql')
     return `curl ${url}/v1/sql -H 'content-type: application/sql' -d 'select * from freshet.streams'`
-  if (method === 'get') return `curl ${url}${path}`
+  if (method === 'get') return `curl ${url}${path.replaceAll(/[{}]/g, '')}`
+  if (path === '/v1/sites/{site}') return siteLines[method]!.replace('{url}', url)
   const declared = Object.keys(document.components.schemas).find((name) => name.startsWith('event.'))
   const stream = declared?.slice('event.'.length) ?? 'events'
+  if (path.endsWith('/heartbeats')) {
+    return `curl ${url}${path.replace('{stream}', stream)} -H 'content-type: application/json' -H 'freshet-source: london' -d '{"until":"2026-11-20T12:00:00Z"}'`
+  }
   const event = declared === undefined ? { hello: 'world' } : example(document.components.schemas[declared] as Schema)
   const text = JSON.stringify(event).replaceAll("'", String.raw`'\''`)
   return [
     `curl ${url}${path.replace('{stream}', stream)} -H 'content-type: application/json' -d '${text}'`,
     `gzip -c events.ndjson | curl ${url}${path.replace('{stream}', stream)} -H 'content-type: application/x-ndjson' -H 'content-encoding: gzip' --data-binary @-`,
   ].join('\n')
+}
+
+const siteLines: Readonly<Record<string, string>> = {
+  put: `curl -X PUT {url}/v1/sites/london -H 'content-type: application/json' -d '{"streams":"all"}'`,
+  delete: 'curl -X DELETE {url}/v1/sites/london',
 }
 
 interface Schema {

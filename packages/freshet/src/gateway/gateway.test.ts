@@ -187,7 +187,7 @@ describe('what operators and readers see', () => {
     expect(answer.body).toMatchObject({
       ready: false,
       checks: { log: 'ok', disk: expect.stringContaining('999') },
-      engine: { available: false },
+      engine: { available: false, catchingUp: false },
     })
     expect((await fetch(`${lab.url}/healthz`)).status).toBe(200)
   })

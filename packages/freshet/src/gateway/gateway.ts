@@ -4,6 +4,7 @@
  * validate.ts, system-columns.ts, lines.ts) -> the log -> answer.ts. Enforces I1.
  */
 import type { AddressInfo } from 'node:net'
+import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { Plan } from '../config/plan.ts'
 import type { Log } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -11,6 +12,7 @@ import { nodeFileSystem, type FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import type { ProcessStatus } from '../runtime/process-status.ts'
 import type { Random } from '../runtime/random.ts'
+import type { SiteRegistry } from '../sites/site-registry.ts'
 import { checkListenHost, listenError, urlOf } from './address.ts'
 import { Arrival } from './arrival.ts'
 import { ByteBudget } from './byte-budget.ts'
@@ -34,6 +36,7 @@ export interface GatewayOptions {
   engineSocket: string
   version: string
   processes: () => ProcessStatus[]
+  sites: SiteRegistry
   /** Streams that have a log already, declared or not. */
   existingStreams?: readonly string[]
   fileSystem?: Pick<FileSystem, 'freeBytes'>
@@ -46,6 +49,8 @@ export interface GatewayOptions {
 export interface Gateway {
   /** Listens. @throws FreshetError `unsafe_address`, `port_in_use` */
   start(): Promise<{ url: string }>
+  /** Answers a request that came by no socket; tests and simulations make such. */
+  answer(request: InjectOptions): Promise<LightMyRequestResponse>
   /** Stops accepting, finishes what is in progress, then resolves. */
   stop(): Promise<void>
 }
@@ -62,8 +67,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const engine = new EngineClient({
     socket: options.engineSocket,
     connections: plan.sql.concurrency * 2,
-    // A query may wait for its turn as long as it may run.
-    silenceMsMax: plan.sql.timeoutMs * 2 + 10_000,
+    // A query may wait for its turn as long as it may run, and both only after an engine that has just started has caught up.
+    silenceMsMax: plan.sql.catchUpMsMax + plan.sql.timeoutMs * 2 + 10_000,
   })
   let stopping: Promise<void> | undefined
   const context: GatewayContext = {
@@ -83,6 +88,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     metrics: new GatewayMetrics(() => budget.heldBytes),
     engine,
     logHealth: new LogHealth(clock),
+    sites: options.sites,
     isStopping: () => stopping !== undefined,
   }
   const app = createServer(context)
@@ -104,6 +110,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       }
       return { url: urlOf(host, (app.server.address() as AddressInfo).port) }
     },
+    answer: (request) => app.inject(request),
     stop: () => (stopping ??= stop()),
   }
 }

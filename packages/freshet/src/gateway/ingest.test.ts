@@ -42,7 +42,14 @@ describe('bodies that are accepted', () => {
   ])('%s', async (_, body, headers) => {
     const answer = await lab.post(body, { headers })
     expect(answer.status).toBe(202)
-    expect(answer.body).toEqual({ stream: 'trades', accepted: 3, duplicates: 0, rejected: 0, errors: [] })
+    expect(answer.body).toEqual({
+      stream: 'trades',
+      accepted: 3,
+      duplicates: 0,
+      rejected: 0,
+      receipt: expect.any(String),
+      errors: [],
+    })
     expect(lab.log.events().map(({ _event_id }) => _event_id)).toEqual(['a', 'b', 'c'])
   })
 
@@ -67,6 +74,16 @@ describe('bodies that are accepted', () => {
     await lab.post(JSON.stringify(trade()), { headers: { ...producer, 'freshet-sequence': '2' } })
     await lab.post(JSON.stringify(trade()))
     expect(lab.log.events().map(({ _source }) => _source)).toEqual(['a "quoted" site', 'site-9', undefined])
+    expect(lab.log.batches.map(({ batch }) => batch.source)).toEqual(['a "quoted" site', 'site-9', undefined])
+  })
+
+  test.each([
+    [['2013-10-07T20:00:00Z', '2013-10-07T20:00:01Z', '2013-10-07T19:59:59Z'], '2013-10-07T20:00:01.000Z'],
+    [['2013-10-07T20:00:00.5Z', '2013-10-07T20:00:00.55Z', '2013-10-07T20:00:00Z'], '2013-10-07T20:00:00.550Z'],
+    [['1969-12-31T23:59:59.1239Z', '1969-12-31T23:59:59.12Z'], '1969-12-31T23:59:59.123Z'],
+  ])('the log is told the latest event time of %j', async (times, latest) => {
+    await lab.post(JSON.stringify(times.map((at, index) => trade({ id: `t${index}`, at }))))
+    expect(new Date(lab.log.batches[0]!.batch.eventTimeMaxMs!).toISOString()).toBe(latest)
   })
 })
 
@@ -81,6 +98,7 @@ describe('answers per event', () => {
       accepted: 2,
       duplicates: 0,
       rejected: 2,
+      receipt: expect.any(String),
       errors: [
         { index: 1, code: 'schema_violation', path: '/price', reason: 'must be number' },
         { index: 3, code: 'invalid_event', path: '/_x', reason: expect.stringContaining('reserved') },
@@ -99,7 +117,11 @@ describe('answers per event', () => {
   })
 
   test('a single event that breaks the schema is an answer, not an error', async () => {
-    expect((await lab.post(JSON.stringify(trade({ price: null })))).body).toMatchObject({ accepted: 0, rejected: 1 })
+    expect((await lab.post(JSON.stringify(trade({ price: null })))).body).toMatchObject({
+      accepted: 0,
+      rejected: 1,
+      receipt: null,
+    })
   })
 })
 

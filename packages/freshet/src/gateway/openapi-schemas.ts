@@ -16,6 +16,22 @@ function list(items: unknown): Record<string, unknown> {
 
 const eventError = object({ index: count, code: text, path: text, reason: text })
 
+const siteStatus = object({
+  site: text,
+  state: { ...text, enum: ['active', 'paused', 'unregistered'] },
+  lastEventTime: maybe('string'),
+  reportedThrough: maybe('string'),
+  lastArrival: maybe('string'),
+  lagMs: maybe('integer'),
+  silentMs: maybe('integer'),
+  holdsBack: flag,
+})
+const siteStreams = {
+  anyOf: [{ const: 'all' }, { ...list(text), minItems: 1 }],
+  description: 'The streams it reports to.',
+}
+const siteState = { ...text, enum: ['active', 'paused'] } as const
+
 export const openApiSchemas: Record<string, unknown> = {
   event: {
     type: 'object',
@@ -28,8 +44,41 @@ export const openApiSchemas: Record<string, unknown> = {
     accepted: count,
     duplicates: count,
     rejected: count,
+    receipt: maybe('string'),
     errors: list({ $ref: '#/components/schemas/EventError' }),
   }),
+  Receipt: object({
+    receipt: text,
+    stream: text,
+    partition: count,
+    from: text,
+    to: text,
+    count,
+    receivedAt: text,
+    state: { ...text, enum: ['logged', 'loaded', 'committed'] },
+    inLog: flag,
+    snapshot: { ...object({ id: text, committedAt: text }), type: ['object', 'null'] },
+    files: { ...list(text), type: ['array', 'null'] },
+    events: {
+      ...object({
+        visible: maybe('integer'),
+        deduplicated: maybe('integer'),
+        deadLettered: maybe('integer'),
+        waiting: maybe('integer'),
+        missing: maybe('integer'),
+      }),
+      type: ['object', 'null'],
+    },
+    engine: object({ available: flag }),
+  }),
+  SiteList: object({ sites: list({ $ref: '#/components/schemas/Site' }) }),
+  Site: object({ name: text, streams: siteStreams, state: siteState, addedAt: text, changedAt: text }),
+  SiteChange: { ...object({ streams: siteStreams, state: siteState }, []), additionalProperties: false },
+  Heartbeat: {
+    ...object({ until: { ...text, format: 'date-time', description: 'At most a day ahead of the server.' } }),
+    additionalProperties: false,
+  },
+  HeartbeatAnswer: object({ stream: text, source: text, until: text }),
   Problem: {
     ...object(
       {
@@ -60,7 +109,7 @@ export const openApiSchemas: Record<string, unknown> = {
   Readiness: object({
     ready: flag,
     checks: { type: 'object', additionalProperties: text },
-    engine: object({ available: flag }),
+    engine: object({ available: flag, catchingUp: flag }),
   }),
   Status: object({
     version: text,
@@ -77,7 +126,8 @@ export const openApiSchemas: Record<string, unknown> = {
         cpuSeconds: { type: 'number' },
       }),
     ),
-    engine: object({ available: flag }),
+    engine: object({ available: flag, catchingUp: flag }),
+    sites: object({ registered: maybe('integer'), problem: maybe('string') }),
     streams: list(
       object(
         {
@@ -87,6 +137,7 @@ export const openApiSchemas: Record<string, unknown> = {
           logEnd: maybe('string'),
           checkpoint: maybe('string'),
           lagBytes: maybe('integer'),
+          behindBytes: maybe('integer'),
           rows: maybe('integer'),
           hotRows: maybe('integer'),
           files: maybe('integer'),
@@ -95,6 +146,24 @@ export const openApiSchemas: Record<string, unknown> = {
           lastCommitAt: maybe('string'),
           duplicates: maybe('integer'),
           deadLetters: maybe('integer'),
+          ledger: {
+            type: ['object', 'null'],
+            properties: {
+              accepted: maybe('integer'),
+              committed: { type: 'integer' },
+              deduplicated: { type: 'integer' },
+              deadLettered: { type: 'integer' },
+              inFlight: maybe('integer'),
+            },
+            description: 'accepted = committed + deduplicated + deadLettered + inFlight.',
+          },
+          completeThrough: maybe('string'),
+          sites: {
+            type: ['array', 'null'],
+            items: siteStatus,
+            description: 'The first twenty, what holds back first.',
+          },
+          sitesTotal: maybe('integer'),
         },
         ['name', 'declared'],
       ),

@@ -1,30 +1,15 @@
 /** The OpenAPI 3.1 description of everything the gateway serves, with the schemas of the declared streams. */
 import type { Plan } from '../config/plan.ts'
-import { errorCodes, type ErrorCode } from '../runtime/error-codes.ts'
+import { receiptLengthMax } from '../log/receipt.ts'
+import { header, json, problems, query, ref, retryAfter, type Json, type OpenApiOperation } from './openapi-parts.ts'
 import { openApiSchemas } from './openapi-schemas.ts'
-
-type Json = Record<string, unknown>
-
-const retryAfter: Json = {
-  'Retry-After': {
-    description: 'Seconds to wait before the same request is worth sending again.',
-    schema: { type: 'integer' },
-  },
-}
+import { siteOperations } from './openapi-sites.ts'
 
 export interface OpenApiDocument extends Json {
   openapi: string
   info: { title: string; version: string; description: string }
   paths: Record<string, Record<string, OpenApiOperation>>
   components: { schemas: Json }
-}
-
-export interface OpenApiOperation extends Json {
-  summary: string
-  description?: string
-  parameters?: { name: string; in: string; required?: boolean; description: string; schema: Json }[]
-  requestBody?: { required: boolean; content: Record<string, Json> }
-  responses: Record<string, { description: string; headers?: Json; content?: Record<string, Json> }>
 }
 
 export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>, version: string): OpenApiDocument {
@@ -39,7 +24,11 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
     },
     paths: {
       '/v1/streams/{stream}/events': { post: ingest(plan) },
+      '/v1/streams/{stream}/heartbeats': { post: siteOperations.heartbeat },
       '/v1/streams': { get: listStreams },
+      '/v1/receipts/{receipt}': { get: showReceipt },
+      '/v1/sites': { get: siteOperations.list },
+      '/v1/sites/{site}': { put: siteOperations.put, delete: siteOperations.remove },
       '/v1/sql': { post: runSql },
       '/v1/status': { get: status },
       '/healthz': { get: healthz },
@@ -110,7 +99,9 @@ function ingest({ streams, limits, mode }: Pick<Plan, 'streams' | 'limits' | 'mo
     },
     responses: {
       '202': {
-        description: 'The accepted events are on disk. `duplicates` counts the events of a repeated batch.',
+        description:
+          'The accepted events are on disk. `duplicates` counts the events of a repeated batch. `receipt` names the batch, for ' +
+          'a repeated one the batch that it repeats; null when nothing was stored, or that one was too long ago.',
         content: json(ref('IngestAnswer')),
       },
       ...problems([
@@ -158,7 +149,9 @@ const runSql: OpenApiOperation = {
   },
   responses: {
     '200': {
-      description: 'The result, streamed.',
+      description:
+        'The result, streamed. `Freshet-Lag-Bytes` (`trades=1234, orders=56`) says that the engine has started lately and how far ' +
+        'what was read is still behind the log of that moment.',
       content: {
         ...json(ref('SqlAnswer')),
         'application/x-ndjson': { schema: { type: 'string' } },
@@ -191,6 +184,35 @@ const listStreams: OpenApiOperation = {
   },
 }
 
+const showReceipt: OpenApiOperation = {
+  summary: 'Where is a batch now?',
+  description:
+    'Tells what became of a batch that was answered with 202: its place in the log, the snapshot and the files that hold it, and ' +
+    'how many of its events are in queries, were there before, or went to dead_letters. While the engine is away only the log is asked. ' +
+    'What can no longer be told is null. Positions and ids are text, as they can exceed 2^53.',
+  parameters: [
+    {
+      name: 'receipt',
+      in: 'path',
+      required: true,
+      description: 'The `receipt` of the 202, as it was given.',
+      schema: { type: 'string', maxLength: receiptLengthMax },
+    },
+  ],
+  responses: {
+    '200': { description: 'Where it is.', content: json(ref('Receipt')) },
+    ...problems([
+      'forbidden_host',
+      'unknown_receipt',
+      'query_timeout',
+      'query_memory',
+      'too_many_queries',
+      'engine_unavailable',
+      'shutting_down',
+    ]),
+  },
+}
+
 const status: OpenApiOperation = {
   summary: 'State of processes and streams',
   description: 'What only the engine can tell is null while it is away. Positions are text, as they can exceed 2^53.',
@@ -219,39 +241,6 @@ const metrics: OpenApiOperation = {
 
 function page(summary: string, type: string): OpenApiOperation {
   return { summary, responses: { '200': { description: summary, content: { [type]: { schema: {} } } } } }
-}
-
-function ref(name: string): Json {
-  return { $ref: `#/components/schemas/${name}` }
-}
-
-function json(schema: Json): Record<string, Json> {
-  return { 'application/json': { schema } }
-}
-
-type Parameter = NonNullable<OpenApiOperation['parameters']>[number]
-
-function query(name: string, description: string, schema: Json): Parameter {
-  return { name, in: 'query', required: false, description, schema }
-}
-
-function header(name: string, description: string, maxLength: number): Parameter {
-  return { name, in: 'header', required: false, description, schema: { type: 'string', minLength: 1, maxLength } }
-}
-
-/** The answers for a set of errors, one a status. */
-function problems(codes: readonly ErrorCode[]): OpenApiOperation['responses'] {
-  const byStatus = Map.groupBy(codes, (code) => String(errorCodes[code].status))
-  return Object.fromEntries(
-    [...byStatus].map(([number, group]) => [
-      number,
-      {
-        description: group.map((code) => `\`${code}\`: ${errorCodes[code].title}.`).join(' '),
-        ...(number === '503' && { headers: retryAfter }),
-        content: { 'application/problem+json': { schema: ref('Problem') } },
-      },
-    ]),
-  )
 }
 
 /** A stream's schema with a base of its own, so that references inside it stay inside it. */

@@ -9,8 +9,11 @@ import { problemType, sendProblem } from './problems.ts'
 import { readBody } from './read-body.ts'
 import { addDocsRoutes } from './routes/docs.ts'
 import { addHealthRoutes } from './routes/health.ts'
+import { addHeartbeatRoute } from './routes/heartbeats.ts'
 import { addIngestRoute } from './routes/ingest.ts'
 import { setNotFound } from './routes/not-found.ts'
+import { addReceiptRoute } from './routes/receipts.ts'
+import { addSiteRoutes } from './routes/sites.ts'
 import { addSqlRoute } from './routes/sql.ts'
 import { addStatusRoutes } from './routes/status.ts'
 
@@ -24,8 +27,10 @@ export function createServer(context: GatewayContext): FastifyInstance {
     loggerInstance: context.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyBytesMax,
+    // A site's name of 128 characters, each percent-encoded.
+    routerOptions: { maxParamLength: 3 * 128 },
     requestTimeout: http.requestTimeoutMs,
-    connectionTimeout: sql.timeoutMs + idleMarginMs,
+    connectionTimeout: sql.catchUpMsMax + sql.timeoutMs + idleMarginMs,
     http: {
       headersTimeout: http.requestTimeoutMs,
       connectionsCheckingInterval: Math.min(5000, Math.max(50, Math.floor(http.requestTimeoutMs / 4))),
@@ -44,6 +49,9 @@ export function createServer(context: GatewayContext): FastifyInstance {
     readBody(message, { bytesMax: limits.bodyBytesMax, budget: context.budget }, done)
   })
   addIngestRoute(app, context)
+  addHeartbeatRoute(app, context)
+  addSiteRoutes(app, context)
+  addReceiptRoute(app, context)
   addSqlRoute(app, context)
   addStatusRoutes(app, context)
   addHealthRoutes(app, context)

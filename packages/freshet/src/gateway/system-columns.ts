@@ -20,6 +20,8 @@ export interface BatchColumns {
   idStart: string
   /** Everything from behind the event time's text to the comma that the client's bytes follow. */
   tail: string
+  /** The latest event time so far, as stored; empty before the first event. */
+  eventTimeMax: string
 }
 
 /** @param source the value of `_source`, printable ASCII, or undefined */
@@ -31,7 +33,14 @@ export function batchColumns(arrival: Arrival, ids: IdMaker, source: string | un
     receivedAt,
     idStart: ids.batch(receivedAtMs),
     tail: `","_received_at":"${receivedAt}"${source === undefined ? '' : `,"_source":${JSON.stringify(source)}`},`,
+    eventTimeMax: '',
   }
+}
+
+/** Whether a stored time is later than another one, or than none. */
+function isLater(time: string, than: string): boolean {
+  // Fractions of different length compare as digits only without the Z.
+  return time.length === than.length ? time > than : time.slice(0, -1) > than.slice(0, -1)
 }
 
 /** Gives the start of each stored line of one stream. */
@@ -67,6 +76,7 @@ export class SystemColumns {
       }
       time = read
     }
+    if (isLater(time, batch.eventTimeMax)) batch.eventTimeMax = time
     return `{"_event_id":"${id}","_event_time":"${time}${batch.tail}`
   }
 }

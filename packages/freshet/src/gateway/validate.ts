@@ -29,7 +29,7 @@ function createAjv(): Ajv2020 {
     allErrors: false,
     coerceTypes: false,
     useDefaults: false,
-    validateSchema: true,
+    validateSchema: false,
     logger: false,
     code: { regExp: compilePattern },
   })
@@ -84,9 +84,14 @@ function unknownField(event: Record<string, unknown>, fields: ReadonlySet<string
   return undefined
 }
 
+/** Checks the schemas themselves: compiling what describes those takes longer than most of them, so it is done once. */
+let schemaChecker: Ajv2020 | undefined
+
 function compileSchema(stream: string, schema: Record<string, unknown>): ReturnType<Ajv2020['compile']> {
   let validate: ReturnType<Ajv2020['compile']>
   try {
+    schemaChecker ??= createAjv()
+    void schemaChecker.validateSchema(schema, true)
     validate = createAjv().compile(schema)
   } catch (error) {
     throw new FreshetError(

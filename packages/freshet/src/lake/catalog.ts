@@ -18,7 +18,7 @@ export interface Catalog {
   create(name: string, metadata: TableMetadata): Promise<LoadedTable>
   /**
    * Makes `next` the table's state if `base` still is the newest.
-   * @throws FreshetError `commit_conflict` otherwise; nothing changed then.
+   * @throws FreshetError `commit_conflict` otherwise; nothing changed then, and the newer state is durable.
    */
   commit(base: LoadedTable, next: TableMetadata): Promise<LoadedTable>
 }

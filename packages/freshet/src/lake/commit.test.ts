@@ -163,6 +163,21 @@ describe('appending to a table', () => {
     expect(await filesOf()).toEqual(['a.parquet'])
   })
 
+  test('a commit that failed but can be seen is not believed before a conflict says that it will stay (I7)', async () => {
+    const lost = failing(lake.catalog, 'after', () => new Error('the folder could not be synced'))
+    let tries = 0
+    const broken: Catalog = {
+      ...lost,
+      commit: (base, next) => {
+        if (++tries === 2) throw new Error('nor could it be synced again')
+        return lost.commit(base, next)
+      },
+    }
+    const outcome = appendFiles({ ...lake, catalog: broken }, request('a', 0, 100))
+    await expect(outcome).rejects.toThrow('nor could it be synced again')
+    expect(tries).toBe(2)
+  })
+
   test('a lost answer whose repetition met a conflict with itself is recognised too', async () => {
     const lost = failing(lake.catalog, 'after', () => new FreshetError('commit_conflict', 'taken'))
     await appendFiles({ ...lake, catalog: lost }, request('a', 0, 100))

@@ -7,6 +7,7 @@ import type { ObjectStore } from '../storage/object-store.ts'
 import type { Catalog, LoadedTable } from './catalog.ts'
 import type { DataFile } from './data-file.ts'
 import { expireSnapshots, removeExpired } from './expire.ts'
+import { nextLedger, type LedgerDelta, type NextLedger } from './ledger.ts'
 import { encodeManifestList, entryStatus, readManifestList, type ManifestEntry, type ManifestFile } from './manifest.ts'
 import {
   defaultMergePolicy,
@@ -33,19 +34,24 @@ import type { Evolution } from './schema.ts'
 import { keyOf, pathOf } from './table-paths.ts'
 
 /**
- * Appends to a table: data files and the log positions they cover enter it in one snapshot, or not at all (I3).
+ * Appends to a table: data files, the log positions they cover, and what the ledger has to say of them (I6) enter it in one
+ * snapshot, or not at all (I3).
  *
- * Order: manifest, manifest list, then the catalog's compare-and-swap of the metadata. A crash before the swap leaves files that
+ * Order: manifest, ledger file, manifest list, then the catalog's compare-and-swap of the metadata. A crash before the swap leaves files that
  * nothing refers to. When another commit was first, the table is loaded again, and only if its positions still are those that
  * this load began from is the commit made anew on top: so a second loader, a zombie or a repeated commit loads nothing twice.
  * When the swap's answer is lost, our own snapshot id in the table tells that it was made.
  */
-export interface CommitDeps {
+export interface CommitDeps extends CommitLimits {
   catalog: Catalog
   store: ObjectStore
   clock: Clock
   random: Random
   logger: Logger
+}
+
+/** How much history a table carries along; what is left out has its default. */
+export interface CommitLimits {
   merge?: MergePolicy
   /** Snapshots that stay in the metadata, which every commit rewrites; older ones are expired. */
   snapshotsMax?: number
@@ -62,6 +68,8 @@ export interface AppendRequest {
   from: Positions
   /** Log positions that the table holds afterwards. */
   to: Positions
+  /** What this load adds to the ledger (I6); undefined for a table that has none. */
+  ledger?: LedgerDelta
   /** Further fields for the snapshot's summary. */
   summary?: Record<string, string>
 }
@@ -98,11 +106,11 @@ export async function appendFiles(deps: CommitDeps, request: AppendRequest): Pro
     const added = await writeAdded(writer, request)
     for (;;) {
       const attempt = writer.written.length
-      const { next, expired, live } = await nextMetadata(deps, { ...writer, table: base }, request, added)
+      const { next, expired, live, doomed } = await nextMetadata(deps, { ...writer, table: base }, request, added)
       const committed = await commitOnce(deps, base, next, snapshotId)
       if (committed !== undefined) {
         // A manifest of ours that was merged at once.
-        const unused = writer.written.filter((key) => !live.has(key))
+        const unused = [...writer.written.filter((key) => !live.has(key)), ...doomed]
         if (unused.length > 0) await discard(deps, unused)
         if (expired.length > 0) await removeExpired(deps, committed, expired)
         return { table: committed, snapshot: snapshotById(committed.metadata, snapshotId)!, conflicts }
@@ -190,7 +198,7 @@ async function nextMetadata(
   writer: ManifestWriter,
   request: AppendRequest,
   added: ManifestFile | undefined,
-): Promise<{ next: TableMetadata; expired: Snapshot[]; live: ReadonlySet<string> }> {
+): Promise<{ next: TableMetadata; expired: Snapshot[]; live: ReadonlySet<string>; doomed: readonly string[] }> {
   const base = writer.table.metadata
   const evolved = request.evolution === undefined ? base : withSchema(base, request.evolution)
   const parent = currentSnapshot(base)
@@ -200,6 +208,8 @@ async function nextMetadata(
   if (added !== undefined) manifests.unshift({ ...added, sequenceNumber, minSequenceNumber: sequenceNumber })
   const evolvedWriter = { ...writer, table: { ...writer.table, metadata: evolved } }
   const merged = await mergeManifests(evolvedWriter, manifests, sequenceNumber, deps.merge ?? defaultMergePolicy)
+
+  const ledger = await ledgerAfter(deps, writer, request)
 
   const id = writer.snapshotId
   const list = pathOf(writer.table, `metadata/snap-${id}-${uuid(deps.random)}.avro`)
@@ -222,14 +232,19 @@ async function nextMetadata(
     ...evolved,
     'last-sequence-number': sequenceNumber,
     'last-updated-ms': timestampMs,
-    properties: { ...evolved.properties, [positionsKey]: formatPositions(request.to) },
+    properties: { ...evolved.properties, ...ledger.properties, [positionsKey]: formatPositions(request.to) },
     snapshots: [...evolved.snapshots, snapshot],
     'current-snapshot-id': id,
     refs: { ...evolved.refs, main: { ...evolved.refs['main'], 'snapshot-id': id, type: 'branch' } },
     'snapshot-log': [...evolved['snapshot-log'], { 'snapshot-id': id, 'timestamp-ms': timestampMs }],
   }
-  const live = new Set([listKey, ...merged.map((manifest) => keyOf(writer.table, manifest.path))])
-  return { ...expireSnapshots(appended, deps.snapshotsMax ?? snapshotsMaxDefault), live }
+  const live = new Set([listKey, ...ledger.added, ...merged.map((manifest) => keyOf(writer.table, manifest.path))])
+  return { ...expireSnapshots(appended, deps.snapshotsMax ?? snapshotsMaxDefault), live, doomed: ledger.doomed }
+}
+
+async function ledgerAfter(deps: CommitDeps, writer: ManifestWriter, request: AppendRequest): Promise<NextLedger> {
+  if (request.ledger === undefined) return { properties: {}, added: [], doomed: [] }
+  return nextLedger({ ...writer, logger: deps.logger }, request.to, request.ledger)
 }
 
 function summaryOf(request: AppendRequest, parent: Snapshot | undefined): Record<string, string> {
@@ -269,10 +284,29 @@ async function commitOnce(
   } catch (error) {
     // The answer to a commit can be lost after it was made, and a client that repeats it by itself then sees a conflict.
     const now = await deps.catalog.load(base.name).catch(() => undefined)
-    if (now !== undefined && snapshotById(now.metadata, snapshotId) !== undefined) return now
-    if (error instanceof FreshetError && error.code === 'commit_conflict' && now !== undefined) return undefined
-    throw error instanceof FreshetError && error.code === 'commit_conflict' ? unknownOutcome(base, error) : error
+    if (now !== undefined && snapshotById(now.metadata, snapshotId) !== undefined) {
+      if (!isConflict(error)) await confirmDurable(deps.catalog, now)
+      return now
+    }
+    if (isConflict(error) && now !== undefined) return undefined
+    throw isConflict(error) ? unknownOutcome(base, error) : error
   }
+}
+
+/**
+ * Resolves when the table's state, as it was loaded, is known to survive a power cut: a commit that failed, or whose process died,
+ * may be there to see before it is durable. Only a conflict says that what stands in its place stays.
+ */
+export async function confirmDurable(catalog: Catalog, table: LoadedTable): Promise<void> {
+  try {
+    await catalog.commit({ ...table, version: table.version - 1 }, table.metadata)
+  } catch (error) {
+    if (!isConflict(error)) throw error
+  }
+}
+
+function isConflict(error: unknown): error is FreshetError {
+  return error instanceof FreshetError && error.code === 'commit_conflict'
 }
 
 function unknownOutcome(base: LoadedTable, cause: Error): FreshetError {
@@ -290,11 +324,11 @@ async function reload(deps: CommitDeps, base: LoadedTable): Promise<LoadedTable>
   return table
 }
 
-/** Files that nothing refers to; one that cannot be removed only takes space. */
+/** Removes files that nothing needs; one that cannot be removed only takes space. */
 async function discard(deps: CommitDeps, keys: readonly string[]): Promise<void> {
   try {
     await deps.store.delete(keys)
   } catch (error) {
-    deps.logger.warn({ keys, reason: messageOf(error) }, 'files of a failed commit could not be removed')
+    deps.logger.warn({ keys, reason: messageOf(error) }, 'files that are no longer needed could not be removed')
   }
 }

@@ -47,6 +47,10 @@ describe('scan planning', () => {
         bytes: 1000,
         eventId: { lower: 'an-id-longer-tha', upper: 'an-id-longer-thb' },
         eventTime: { lower: BigInt(dayStartMs) * 1000n, upper: BigInt(dayStartMs) * 1000n + 1_000_000n },
+        receivedAt: {
+          lower: BigInt(dayStartMs) * 1000n + 60_000_000n,
+          upper: BigInt(dayStartMs) * 1000n + 61_000_000n,
+        },
         snapshotId: snapshot['snapshot-id'],
         sequenceNumber: 1,
       },

@@ -23,6 +23,8 @@ export interface ScanFile {
   eventId: { lower: string | undefined; upper: string | undefined }
   /** Likewise `_event_time`, microseconds since 1970. */
   eventTime: { lower: bigint | undefined; upper: bigint | undefined }
+  /** Likewise `_received_at`. */
+  receivedAt: { lower: bigint | undefined; upper: bigint | undefined }
   /** The snapshot that added it. */
   snapshotId: bigint
   sequenceNumber: number
@@ -100,7 +102,8 @@ function checkManifest(table: LoadedTable, manifest: ManifestFile): void {
   )
 }
 
-function scanFile(table: LoadedTable, manifest: ManifestFile, entry: ManifestEntry): ScanFile {
+/** What a scan needs to know of a manifest entry. @throws FreshetError `unsupported_table` */
+export function scanFile(table: LoadedTable, manifest: ManifestFile, entry: ManifestEntry): ScanFile {
   const { file } = entry
   if (entry.format.toUpperCase() !== 'PARQUET') {
     throw new FreshetError(
@@ -118,6 +121,7 @@ function scanFile(table: LoadedTable, manifest: ManifestFile, entry: ManifestEnt
   const value = partition && file.partition[partition.name]
   const eventId = idOf('_event_id')
   const eventTime = idOf('_event_time')
+  const receivedAt = idOf('_received_at')
   return {
     key: keyOf(table, file.path),
     path: file.path,
@@ -132,6 +136,10 @@ function scanFile(table: LoadedTable, manifest: ManifestFile, entry: ManifestEnt
     eventTime: {
       lower: decodeLong(file.lowerBounds.get(eventTime)),
       upper: decodeLong(file.upperBounds.get(eventTime)),
+    },
+    receivedAt: {
+      lower: decodeLong(file.lowerBounds.get(receivedAt)),
+      upper: decodeLong(file.upperBounds.get(receivedAt)),
     },
     snapshotId: entry.snapshotId ?? manifest.addedSnapshotId,
     sequenceNumber: entry.sequenceNumber ?? manifest.sequenceNumber,

@@ -12,8 +12,12 @@ const formatFile = 'freshet.json'
 export interface DataFolder {
   logDir: string
   lakeDir: string
+  /** The site registry. */
+  sitesDir: string
   /** Scratch of the engine; emptied at its start. */
   tmpDir: string
+  /** What can be made again, at a cost. */
+  cacheDir: string
   /** Sockets of the running server. */
   runDir: string
 }
@@ -30,7 +34,7 @@ export async function openDataFolder(options: {
 }): Promise<DataFolder> {
   const { dataDir, version, fileSystem } = options
   const at = (name: string): string => join(dataDir, name)
-  const folder: DataFolder = { logDir: at('log'), lakeDir: at('lake'), tmpDir: at('tmp'), runDir: at('run') }
+  const folder = dataFolderAt(dataDir)
   try {
     await fileSystem.makeDir(dataDir)
     const written = await readFormat(fileSystem, at(formatFile))
@@ -45,6 +49,29 @@ export async function openDataFolder(options: {
     })
   }
   return folder
+}
+
+/** Where things are in the data folder at `dataDir`; nothing is made or looked at. */
+export function dataFolderAt(dataDir: string): DataFolder {
+  const at = (name: string): string => join(dataDir, name)
+  return {
+    logDir: at('log'),
+    lakeDir: at('lake'),
+    sitesDir: at('sites'),
+    tmpDir: at('tmp'),
+    cacheDir: at('cache'),
+    runDir: at('run'),
+  }
+}
+
+/**
+ * The version of a data folder's layout, for a reader that changes nothing; undefined where none is written.
+ * @throws FreshetError `data_folder_newer`, or `data_folder_unusable` when what is written cannot be read
+ */
+export async function readDataFolderFormat(dataDir: string, fileSystem: FileSystem): Promise<number | undefined> {
+  const written = await readFormat(fileSystem, join(dataDir, formatFile))
+  if (written !== undefined) checkFormat(written, dataDir)
+  return written?.format
 }
 
 interface Format {

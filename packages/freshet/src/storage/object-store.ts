@@ -9,7 +9,7 @@ export interface ObjectStore {
   /** The object's bytes, or those of `range` (`end` exclusive); undefined when there is no such object. */
   get(key: string, range?: { start: number; end: number }): Promise<Buffer | undefined>
   put(key: string, body: ObjectBody): Promise<void>
-  /** Stores only if the key is free; false, and nothing changed, when it is taken. Of concurrent callers one wins. */
+  /** Stores only if the key is free; false, and nothing changed, when it is durably taken. Of concurrent callers one wins. */
   putIfAbsent(key: string, body: Uint8Array): Promise<boolean>
   /** Keys that start with `prefix`, sorted, with their sizes in bytes. */
   list(prefix: string): Promise<{ key: string; bytes: number }[]>

@@ -59,6 +59,8 @@ export function dataFile(table: LoadedTable, name: string, rows = 10, day = dayV
     new Map([
       [ids.get('_event_id')!, encodeStringBound(name, side)!],
       [ids.get('_event_time')!, encodeLong(time)!],
+      // A minute on the way.
+      [ids.get('_received_at')!, encodeLong(time + 60_000_000n)!],
     ])
   return {
     path: `${table.metadata.location}/data/_event_time_day=2013-10-07/${name}.parquet`,

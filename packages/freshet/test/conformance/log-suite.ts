@@ -52,6 +52,44 @@ export function logSuite(name: string, make: () => Promise<LogUnderTest>): void 
         expect(chunk.bytes.at(-1)).toBe(10)
       })
 
+      test('a chunk tells of each batch who sent it, when, and up to which event time, heartbeats included', async () => {
+        const first = await log.append('trades', batch('x', { receivedAtMs: 10, source: 'a "b"', eventTimeMaxMs: -5 }))
+        const heartbeat = { lines: [], count: 0, receivedAtMs: 20, source: 'c', eventTimeMaxMs: 15 }
+        const second = await log.append('trades', heartbeat)
+        const third = await log.append('trades', batch('y', { receivedAtMs: 30 }))
+        expect([first.from, second.from, third.from]).toEqual([0n, first.position, second.position])
+        const { batches, count } = await reader.read('trades', 0, 0n, 1_000_000)
+        expect(count).toBe(4)
+        expect(batches).toEqual([
+          { count: 2, receivedAtMs: 10, source: 'a "b"', eventTimeMaxMs: -5 },
+          { count: 0, receivedAtMs: 20, source: 'c', eventTimeMaxMs: 15 },
+          { count: 2, receivedAtMs: 30, source: undefined, eventTimeMaxMs: undefined },
+        ])
+        expect((await reader.read('trades', 0, first.position, 1)).batches[0]).toEqual(batches[1])
+      })
+
+      test('a batch is found again at the place that the append told', async () => {
+        const sent = [1, 2, 3].map((count) => batch(`b${count}`, { receivedAtMs: count }, count))
+        const places = (await Promise.all(sent.map((one) => log.append('trades', one)))).map(({ place }) => place!)
+        for (const [index, { partition, from, to, count, receivedAtMs }] of places.entries()) {
+          const chunk = await reader.read('trades', partition, from, 1)
+          expect(chunk.batches[0]).toMatchObject({ count, receivedAtMs })
+          expect(idsOf(chunk.bytes).slice(0, count)).toEqual(idsIn(sent[index]!))
+          expect(await readIds(reader, to)).toEqual(idsIn(...sent.slice(index + 1)))
+        }
+      })
+
+      test('a place tells where the batches begin that arrived at the same time, of which there may be more', async () => {
+        const times = [10, 20, 20, 20, 30]
+        const appended = await Promise.all(
+          times.map((receivedAtMs) => log.append('trades', batch('x', { receivedAtMs }))),
+        )
+        const first = appended[1]!.from
+        const known = appended.map(({ place }) => place!.sameArrivalFrom)
+        expect(known.slice(1, 4)).toEqual([first, first, first])
+        for (const index of [0, 4]) expect(known[index]).toBeOneOf([undefined, appended[index]!.from])
+      })
+
       test('at the end there is an empty chunk, and reading goes on from there', async () => {
         expect(await reader.read('trades', 0, 0n, 1000)).toMatchObject({ count: 0, next: 0n, receivedAtMs: 0 })
         const { position } = await log.append('trades', batch('x'))
@@ -148,6 +186,24 @@ export function logSuite(name: string, make: () => Promise<LogUnderTest>): void 
         expect(appended.filter(({ duplicate }) => !duplicate)).toHaveLength(1)
         expect(new Set(appended.map(({ position }) => position)).size).toBe(1)
         expect(await readIds(reader)).toEqual(idsIn(numbered('a', 0)))
+      })
+
+      test('are told where the first is, while it is on its way, later, and after a restart', async () => {
+        await log.append('trades', batch('before'))
+        const [first, atOnce] = await Promise.all([
+          log.append('trades', numbered('a', 0, 3)),
+          log.append('trades', numbered('a', 0, 3)),
+        ])
+        expect(first.place).toMatchObject({ partition: 0, from: first.from, to: first.position, count: 3 })
+        expect(atOnce).toMatchObject({ duplicate: true, place: first.place })
+        await log.append('trades', batch('after'))
+        for (let round = 0; round < 2; round++) {
+          const { duplicate, place } = await log.append('trades', numbered('a', 0, 1))
+          expect(duplicate).toBe(true)
+          // A log may forget it, and may forget that no other batch had this arrival time.
+          if (place) expect({ ...place, sameArrivalFrom: 0 }).toEqual({ ...first.place, sameArrivalFrom: 0 })
+          await restart()
+        }
       })
 
       test('are recognised at the ends of the range of numbers', async () => {

@@ -215,7 +215,7 @@ describe('a stream whose declaration changes', () => {
 
   test('shows old and new events through the new columns, and keeps those that are no longer declared', async () => {
     lab = await Lab.open()
-    const post = (id: string, fields: Record<string, unknown>): Promise<void> =>
+    const post = (id: string, fields: Record<string, unknown>) =>
       lab.post('trades', [trade(id, at(Number(id)), fields)])
     let engine = await lab.start()
     await post('1', { price: 1.25, size: 3 })

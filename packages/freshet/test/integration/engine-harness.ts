@@ -10,12 +10,14 @@ import type { StreamStatus } from '../../src/engine/engine-status.ts'
 import type { Catalog } from '../../src/lake/catalog.ts'
 import { FileCatalog } from '../../src/lake/file-catalog/file-catalog.ts'
 import { openFileLog, type FileLog } from '../../src/log/file/file-log.ts'
-import type { Log } from '../../src/log/log.ts'
+import type { AppendBatch, Appended, Log } from '../../src/log/log.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { nodeFileSystem } from '../../src/runtime/file-system.ts'
 import { silentLogger } from '../../src/runtime/logging.ts'
 import { systemRandom } from '../../src/runtime/random.ts'
+import { systemTimers } from '../../src/runtime/timers.ts'
 import { LocalObjectStore } from '../../src/storage/local/local-object-store.ts'
+import type { Site, SiteReader } from '../../src/sites/site-registry.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
 
 /** One event as the gateway would store it. `raw` replaces `fields` where the exact JSON text matters. */
@@ -90,18 +92,39 @@ function timeOn(day: string, second: number): string {
   return new Date(Date.parse(`${day}T00:00:00Z`) + (second % 86_400) * 1000).toISOString()
 }
 
-/** The stored line of an event. */
-function lineOf(event: LabEvent): string {
-  const now = new Date().toISOString()
+/** The stored line of an event that arrived then. */
+function lineOf(event: LabEvent, receivedAtMs: number): string {
+  const now = new Date(receivedAtMs).toISOString()
   const body = event.raw ?? JSON.stringify(event.fields ?? {})
   const rest = body.slice(body.indexOf('{') + 1).trimStart()
   const head = `{"_event_id":${JSON.stringify(event.id)},"_event_time":"${event.time ?? now}","_received_at":"${now}"`
   return `${head}${rest.startsWith('}') ? '' : ','}${rest}\n`
 }
 
+class SiteList implements SiteReader {
+  #sites: readonly Site[] = []
+
+  set(sites: readonly Partial<Site>[]): void {
+    this.#sites = sites.map((site) => ({
+      name: 'site',
+      streams: 'all',
+      state: 'active',
+      addedAtMs: 0,
+      changedAtMs: 0,
+      ...site,
+    }))
+  }
+
+  async list(): Promise<readonly Site[]> {
+    return this.#sites
+  }
+}
+
 export class Lab {
   dir: string
   readonly streams: Record<string, StreamPlan>
+  /** The registered sites; a test replaces the list. */
+  readonly sites = new SiteList()
   readonly #options: LabOptions
   readonly #running = new Set<LabEngine>()
   #log: FileLog | undefined
@@ -155,8 +178,8 @@ export class Lab {
       },
       log: { segmentBytes: this.#options.segmentBytes ?? 1 << 20 },
       lake: { flushIntervalMs: 3_600_000, flushRows: 10_000_000, ...plan?.lake },
-      sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, ...plan?.sql },
-      engine: { memoryBytes: 512 << 20, spillBytesMax: 1 << 30, threads: 2, ...plan?.engine },
+      sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, catchUpMsMax: 3000, ...plan?.sql },
+      engine: { memoryBytes: 512 << 20, idMemoryBytes: 64 << 20, spillBytesMax: 1 << 30, threads: 2, ...plan?.engine },
       streams,
     }
   }
@@ -173,12 +196,16 @@ export class Lab {
       log: options.wrapLog?.(reader) ?? reader,
       catalog: options.wrapCatalog?.(files) ?? files,
       store,
+      existingStreams: await reader.streams(),
       logDir: join(this.dir, 'log'),
       lakeDir: this.lakeDir,
       tmpDir: join(this.dir, `tmp-${number}`),
+      cacheDir: join(this.dir, 'cache'),
       socket,
       fileSystem: nodeFileSystem,
+      sites: this.sites,
       clock: systemClock,
+      timers: systemTimers,
       random: systemRandom,
       logger: silentLogger,
       version: '0.0.0',
@@ -190,9 +217,10 @@ export class Lab {
   }
 
   /** Appends events to a stream's log as one batch. */
-  async post(stream: string, events: readonly LabEvent[]): Promise<void> {
-    const lines = [Buffer.from(events.map(lineOf).join(''))]
-    await this.log.append(stream, { lines, count: events.length, receivedAtMs: Date.now() })
+  async post(stream: string, events: readonly LabEvent[], marks: Partial<AppendBatch> = {}): Promise<Appended> {
+    const receivedAtMs = marks.receivedAtMs ?? Date.now()
+    const lines = [Buffer.from(events.map((event) => lineOf(event, receivedAtMs)).join(''))]
+    return this.log.append(stream, { lines, count: events.length, ...marks, receivedAtMs })
   }
 
   /** Moves the whole folder; nothing may run. */
@@ -215,6 +243,7 @@ export class Lab {
       diskFreeBytesMin: 0,
       fileSystem: nodeFileSystem,
       clock: systemClock,
+      timers: systemTimers,
       logger: silentLogger,
     })
   }

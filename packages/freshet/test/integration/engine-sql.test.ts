@@ -263,7 +263,10 @@ describe('other paths', () => {
   })
 
   test('GET /readyz says yes; anything else is a problem', async () => {
-    expect(await engine.send('GET', '/readyz')).toMatchObject({ status: 200, text: '{"ready":true}' })
+    expect(await engine.send('GET', '/readyz')).toMatchObject({
+      status: 200,
+      text: '{"ready":true,"catchingUp":false}',
+    })
     expect((await engine.send('GET', '/nope')).status).toBe(404)
     expect((await engine.send('DELETE', '/v1/sql')).status).toBe(404)
   })

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Column } from '../../src/config/plan.ts'
+import { readLedger } from '../../src/lake/ledger.ts'
 import { parseMetadata, tablePositions } from '../../src/lake/metadata.ts'
 import { planScan } from '../../src/lake/scan.ts'
+import { tableSources } from '../../src/lake/sources.ts'
 import { pythonWithPyiceberg, runPython } from './python.ts'
 import { TableWriter } from './table-writer.ts'
 
@@ -38,7 +40,7 @@ describe('a table that pyiceberg writes to as well', () => {
   }
   const upTo = (end: number): number[] => Array.from({ length: end }, (_, i) => i)
 
-  test('its appends and deletes are seen, its ids keep 63 bits, and our loads go on where they were', async () => {
+  test('its appends and deletes are seen, its ids keep 63 bits, and our loads and ledger go on where they were', async () => {
     const changed = await runPython<{ metadata: string }>(python, 'change_table.py', {
       metadata: writer.metadataFile,
       warehouse: `file://${folder}/warehouse`,
@@ -57,10 +59,19 @@ describe('a table that pyiceberg writes to as well', () => {
     expect(await idsOf()).toEqual([...upTo(13).filter((id) => id !== 5), 30])
     expect(tablePositions(after.metadata)).toEqual(new Map([[0, 3000n]]))
 
+    const counted = (await readLedger(writer.deps.store, after)).rows.length
+    expect(counted).toBeGreaterThan(400)
+    expect(after.metadata.properties['freshet.ledger']).toContain('ledger-')
+
     // Enough of ours for a merge, which then writes their entries too.
     for (let i = 0; i < 6; i++) await writer.append(columns, select(100 + i, 101 + i))
     const expected = [...upTo(13).filter((id) => id !== 5), 30, 100, 101, 102, 103, 104, 105]
     expect(await idsOf()).toEqual(expected)
+    const ledger = await readLedger(writer.deps.store, writer.table)
+    expect(ledger.begun).toEqual({ positions: new Map(), rows: 0 })
+    expect(ledger.totals.committed).toBe(12 + 6)
+    expect(ledger.rows.length).toBe(counted + 6 * 200)
+    expect(tableSources(writer.table.metadata).get('site-0')?.reportedThroughMs).toBe(9000)
 
     const query = { filter: null, columns: ['_event_id'], snapshot: null }
     const answer = await runPython<{ queries: { all: { rows: { _event_id: string }[] } } }>(python, 'read_table.py', {

@@ -4,6 +4,8 @@ import type { Column, StreamPlan } from '../../src/config/plan.ts'
 import type { LoadedTable } from '../../src/lake/catalog.ts'
 import { appendFiles, type CommitDeps } from '../../src/lake/commit.ts'
 import { dataFileFrom, type CopyStatistics, type DataFile } from '../../src/lake/data-file.ts'
+import type { LedgerDelta } from '../../src/lake/ledger.ts'
+import type { LedgerRow } from '../../src/lake/ledger-rows.ts'
 import { FileCatalog } from '../../src/lake/file-catalog/file-catalog.ts'
 import {
   currentSchema,
@@ -91,7 +93,8 @@ export class TableWriter {
     }
     const from = tablePositions(this.table.metadata)
     this.#position += 1000n
-    const request = { table: this.table, dataFiles, from, to: new Map([[0, this.#position]]) }
+    const ledger = ledgerOf(dataFiles, Number(this.#position))
+    const request = { table: this.table, dataFiles, from, to: new Map([[0, this.#position]]), ledger }
     const result = await appendFiles(this.deps, evolution === undefined ? request : { ...request, evolution })
     this.table = result.table
   }
@@ -102,6 +105,21 @@ export class TableWriter {
 
   close(): void {
     this.#connection.closeSync()
+  }
+}
+
+/** As if the rows had come from one source, spread over so many hours that the ledger soon has files of its own. */
+function ledgerOf(dataFiles: readonly DataFile[], position: number): LedgerDelta {
+  const rows = dataFiles.flatMap(({ recordCount }, index) =>
+    Array.from({ length: recordCount * 200 }, (_, hour): LedgerRow => {
+      const committed = hour === 0 ? recordCount : 0
+      const source = `site-${index}`
+      return { source, hour: position + hour, accepted: committed + 1, committed, deduplicated: 1, deadLettered: 0 }
+    }),
+  )
+  return {
+    rows,
+    sources: new Map([['site-0', { lastEventMs: 1, reportedThroughMs: position, lastArrivalMs: position }]]),
   }
 }
 

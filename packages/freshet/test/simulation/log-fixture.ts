@@ -1,5 +1,6 @@
 import type { FileSystem } from '../../src/runtime/file-system.ts'
 import { silentLogger, type Logger } from '../../src/runtime/logging.ts'
+import { systemTimers } from '../../src/runtime/timers.ts'
 import { openFileLog, type FileLog, type FileLogOptions } from '../../src/log/file/file-log.ts'
 import { seededRandom } from './seeded-random.ts'
 import { SimulatedDisk, type Call, type Fate, type Interfere } from './simulated-file-system.ts'
@@ -28,6 +29,7 @@ export function logOptions(fileSystem: FileSystem, changes: Partial<FileLogOptio
     diskFreeBytesMin: 0,
     fileSystem,
     clock: { nowMs: () => nowMs },
+    timers: systemTimers,
     logger: silentLogger,
     ...changes,
   }

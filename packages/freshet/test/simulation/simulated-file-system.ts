@@ -4,7 +4,8 @@
  * `disk.process()` is a FileSystem for one process. `kill()` ends it (kill -9: what it wrote stays in the operating system's
  * cache); `disk.powerCut()` ends them all, and of everything that was not synced a random part is lost: sectors of writes,
  * truncations, and names (creations, renames, removals) in folders that were not synced. A process that has ended changes nothing
- * any more: each of its calls fails with ProcessEnded. An `interfere` function may end a process or fail a call at any step.
+ * any more: each of its calls fails with ProcessEnded, or never returns if the disk's `manners` say so. An `interfere` function may
+ * end a process or fail a call at any step.
  */
 import { dirname, join } from 'node:path'
 import type { FileHandle, FileSystem } from '../../src/runtime/file-system.ts'
@@ -37,19 +38,40 @@ export type Interfere = (call: Call, path: string) => Fate
 
 class ProcessEnded extends Error {}
 
+/** How calls wait for their turn, and what becomes of those of a process that has ended. */
+export interface Manners {
+  /** Resolves when the call may go on. */
+  wait(process: SimulatedProcess, call: Call, path: string): Promise<void>
+  /** What a call of an ended process comes to. */
+  ended(): Promise<never>
+}
+
+/** Calls take a random number of turns of the event loop, and an ended process's fail. */
+function hastyManners(random: Random): Manners {
+  return {
+    wait: async () => {
+      for (let turns = random.integer(3); turns > 0; turns--) await new Promise(setImmediate)
+      await Promise.resolve()
+    },
+    ended: () => Promise.reject(new ProcessEnded()),
+  }
+}
+
 function systemError(code: string, call: string, path: string): Error {
   return Object.assign(new Error(`${code}: ${call} '${path}'`), { code })
 }
 
 export class SimulatedDisk {
   readonly random: Random
+  readonly manners: Manners
   /** Bytes that files may hold in all. */
   capacityBytes = Number.POSITIVE_INFINITY
   #root = new SimulatedFolder()
   #processes = new Set<SimulatedProcess>()
 
-  constructor(random: Random) {
+  constructor(random: Random, manners = hastyManners(random)) {
     this.random = random
+    this.manners = manners
   }
 
   process(interfere: Interfere = () => 'goes on'): SimulatedProcess {
@@ -72,6 +94,15 @@ export class SimulatedDisk {
     return entry
   }
 
+  /** The file that would be left at `path` if power failed now and nothing that was not synced had reached the disk. */
+  durable(path: string): SimulatedFile | SimulatedFolder | undefined {
+    let entry: Entry | undefined = this.#root
+    for (const name of path.split('/')) {
+      if (name !== '') entry = entry instanceof SimulatedFolder ? entry.durable.get(name) : undefined
+    }
+    return entry
+  }
+
   folder(path: string): SimulatedFolder {
     const entry = this.entry(path)
     if (entry instanceof SimulatedFolder) return entry
@@ -85,11 +116,16 @@ export class SimulatedDisk {
   }
 
   freeBytes(): number {
+    return Math.max(0, this.capacityBytes - this.usedBytes)
+  }
+
+  /** Bytes that all files hold. */
+  get usedBytes(): number {
     const size = (entry: Entry): number =>
       entry instanceof SimulatedFile
         ? entry.length
         : [...entry.entries.values()].reduce((sum, inner) => sum + size(inner), 0)
-    return Math.max(0, this.capacityBytes - size(this.#root))
+    return size(this.#root)
   }
 
   /** Removes a file or a folder with all in it, durably. */
@@ -188,7 +224,11 @@ export class SimulatedProcess implements FileSystem {
   async rename(from: string, to: string): Promise<void> {
     await this.step('rename', from, () => {
       const file = this.#disk.file(from)
-      if (dirname(from) !== dirname(to)) throw systemError('EXDEV', 'rename', from)
+      if (dirname(from) !== dirname(to)) {
+        this.#name(to, file)
+        this.#name(from, undefined)
+        return
+      }
       const change = new Map([
         [nameOf(from), undefined],
         [nameOf(to), file],
@@ -233,9 +273,8 @@ export class SimulatedProcess implements FileSystem {
 
   /** Carries a call out at some later moment, subject to `interfere`; `partly` is what a process that dies within it has done. */
   async step<Result>(call: Call, path: string, act: () => Result, partly?: (fails: boolean) => void): Promise<Result> {
-    for (let turns = this.#disk.random.integer(3); turns > 0; turns--) await new Promise(setImmediate)
-    await Promise.resolve()
-    if (this.#ended) throw new ProcessEnded()
+    await this.#disk.manners.wait(this, call, path)
+    if (this.#ended) return this.#disk.manners.ended()
     const fate = this.#interfere(call, path)
     if (typeof fate === 'object') {
       partly?.(true)
@@ -245,7 +284,7 @@ export class SimulatedProcess implements FileSystem {
     const result = fate === 'goes on' || fate === 'dies after' ? act() : undefined
     if (fate !== 'goes on') {
       this.kill()
-      throw new ProcessEnded()
+      return this.#disk.manners.ended()
     }
     return result as Result
   }

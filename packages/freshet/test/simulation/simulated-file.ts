@@ -43,6 +43,11 @@ export class SimulatedFile {
     return this.#seen.length
   }
 
+  /** What the disk has for certain. */
+  get durable(): Buffer {
+    return this.#disk.bytes()
+  }
+
   read(from: number, to: number): Buffer {
     return this.#seen.bytes(from, to)
   }

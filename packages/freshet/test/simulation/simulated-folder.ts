@@ -12,6 +12,11 @@ export class SimulatedFolder {
   #disk = new Map<string, Entry>()
   #changes: Change[] = []
 
+  /** The names that a power cut would leave at least. */
+  get durable(): ReadonlyMap<string, Entry> {
+    return this.#disk
+  }
+
   /** Sets names (to nothing: removes them) in one step, which a power cut undoes whole or not at all until `sync`. */
   change(change: Change): void {
     apply(this.entries, change)

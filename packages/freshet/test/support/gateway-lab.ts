@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Plan, StreamPlan } from '../../src/config/plan.ts'
 import { createGateway, type Gateway, type GatewayOptions } from '../../src/gateway/gateway.ts'
-import type { AppendBatch, Appended, Chunk, Log, Positions } from '../../src/log/log.ts'
+import type { AppendBatch, Appended, BatchPlace, Chunk, Log, Positions } from '../../src/log/log.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
+import { FreshetError } from '../../src/runtime/errors.ts'
 import { silentLogger } from '../../src/runtime/logging.ts'
 import { systemRandom } from '../../src/runtime/random.ts'
+import { openSiteRegistry } from '../../src/sites/sqlite/sqlite-site-registry.ts'
 
 interface StoredBatch {
   stream: string
@@ -24,7 +26,9 @@ class MemoryLog implements Log {
   failure: Error | undefined
   /** Appends that have begun. */
   begun = 0
-  readonly #seen = new Set<string>()
+  /** Nothing before it can be read. */
+  trimmedBelow = 0n
+  readonly #seen = new Map<string, BatchPlace>()
 
   async append(stream: string, batch: AppendBatch): Promise<Appended> {
     this.begun++
@@ -36,13 +40,17 @@ class MemoryLog implements Log {
       ? `p ${batch.producer.id} ${batch.producer.sequence}`
       : batch.idempotency && `k ${batch.idempotency.key}`
     const position = BigInt(this.batches.length + 1)
-    if (mark !== undefined && this.#seen.has(mark)) return { position, duplicate: true }
-    if (mark !== undefined) this.#seen.add(mark)
+    const seen = mark === undefined ? undefined : this.#seen.get(mark)
+    if (seen) return { from: position, position, duplicate: true, place: seen }
+    const { count, receivedAtMs } = batch
+    const from = position - 1n
+    const place: BatchPlace = { partition: 0, from, to: position, count, receivedAtMs, sameArrivalFrom: from }
+    if (mark !== undefined) this.#seen.set(mark, place)
     const lines = text.split('\n')
     if (lines.pop() !== '') throw new Error('the last line does not end')
     if (lines.length !== batch.count) throw new Error(`${batch.count} lines announced, ${lines.length} found`)
     this.batches.push({ stream, lines, batch })
-    return { position, duplicate: false }
+    return { from, position, duplicate: false, place }
   }
 
   /** Everything stored, parsed. */
@@ -54,12 +62,19 @@ class MemoryLog implements Log {
     return this.batches.flatMap(({ lines }) => lines)
   }
 
-  read(): Promise<Chunk> {
-    return Promise.reject(new Error('the gateway does not read'))
+  read(stream: string, _partition: number, from: bigint): Promise<Chunk> {
+    const stored = this.batches[Number(from)]
+    if (from < this.trimmedBelow) return Promise.reject(new FreshetError('log_trimmed', `Nothing is left at ${from}.`))
+    if (stored?.stream !== stream) return Promise.reject(new FreshetError('corrupt_log', `No batch begins at ${from}.`))
+    const { count, receivedAtMs } = stored.batch
+    const bytes = Buffer.from(stored.lines.map((line) => `${line}\n`).join(''))
+    const batches = [{ count, receivedAtMs, source: undefined, eventTimeMaxMs: undefined }]
+    return Promise.resolve({ bytes, next: from + 1n, count, batches, receivedAtMs })
   }
 
-  ends(): Promise<Positions> {
-    return Promise.resolve(new Map([[0, BigInt(this.batches.length)]]))
+  ends(stream: string): Promise<Positions> {
+    const end = this.batches.findLastIndex((stored) => stored.stream === stream) + 1
+    return Promise.resolve(new Map([[0, BigInt(end)]]))
   }
 
   trim(): Promise<void> {
@@ -118,8 +133,8 @@ export function testPlan(dataDir: string, changes: PlanChanges = {}): Plan {
     },
     log: { segmentBytes: 1024 * 1024 },
     lake: { flushIntervalMs: 1000, flushRows: 1000 },
-    sql: { timeoutMs: 5000, rowsMax: 1000, concurrency: 2 },
-    engine: { memoryBytes: 1e9, spillBytesMax: 1e9, threads: 1 },
+    sql: { timeoutMs: 5000, rowsMax: 1000, concurrency: 2, catchUpMsMax: 3000 },
+    engine: { memoryBytes: 1e9, idMemoryBytes: 1e8, spillBytesMax: 1e9, threads: 1 },
     streams: Object.fromEntries(streams.map((stream) => [stream.name, stream])),
   }
 }
@@ -153,6 +168,7 @@ export async function startLab(changes: PlanChanges = {}, options: Partial<Gatew
   const dir = mkdtempSync(join(tmpdir(), 'freshet-gateway-'))
   const log = new MemoryLog()
   const engineSocket = join(dir, 'engine.sock')
+  const sites = openSiteRegistry(join(dir, 'registry.db'), systemClock)
   const gateway = createGateway({
     plan: testPlan(dir, changes),
     log,
@@ -162,6 +178,7 @@ export async function startLab(changes: PlanChanges = {}, options: Partial<Gatew
     engineSocket,
     version: '0.0.0',
     processes: () => [],
+    sites,
     ...options,
   })
   const { url } = await gateway.start()
@@ -182,6 +199,7 @@ export async function startLab(changes: PlanChanges = {}, options: Partial<Gatew
     },
     async close() {
       await gateway.stop()
+      sites.close()
       rmSync(dir, { recursive: true, force: true })
     },
   }

@@ -42,6 +42,9 @@ export function runnerWith(options: Partial<RunnerOptions> = {}): QueryRunner {
     concurrency: 4,
     context: () => ({ streams: new Set(['numbers']), systemTables: new Set() }),
     refreshSystemTables: async () => undefined,
+    ready: async () => undefined,
+    headers: () => ({}),
+    completeThrough: async () => new Map(),
     ...options,
   })
 }

@@ -1,96 +1,27 @@
-/** I5: the book reports exactly the repeats, whatever is loaded, committed, let go and forgotten in between. */
+/** I5: the book reports exactly the repeats, whatever is loaded, committed, written out, damaged and forgotten in between. */
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
-import { sourceMax } from './fingerprints.ts'
-import { IdBook, type FoundId, type IdFile, type IdSource } from './id-book.ts'
-import { IdHash, partitionOf, type Scope } from './scan.ts'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { hourMs, Lab, type Step, type Stored } from '../../../test/support/id-lab.ts'
+import { IdHash, type Scope } from './scan.ts'
 
-interface Stored {
-  id: string
-  /** Days since 1970. */
-  day: number
-}
+let dir: string
 
-const dayMicros = 86_400_000_000n
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'freshet-ids-'))
+})
 
-/** A stream's table in memory: hot rows, frozen ones, and files by partition. */
-class FakeTable implements IdSource {
-  readonly scope: Scope
-  hot: Stored[] = []
-  frozen: Stored[] = []
-  readonly stored: { file: IdFile; rows: Stored[] }[] = []
-  /** How many files were looked into for single ids. */
-  looks = 0
+afterEach(() => {
+  rmSync(dir, { recursive: true, force: true })
+})
 
-  constructor(scope: Scope) {
-    this.scope = scope
-  }
-
-  files(): IdFile[] {
-    return this.stored.map(({ file }) => file)
-  }
-
-  async findHot(ids: readonly string[]): Promise<FoundId[]> {
-    return found([...this.hot, ...this.frozen], ids)
-  }
-
-  async findInFiles(keys: readonly string[], ids: readonly string[]): Promise<FoundId[]> {
-    this.looks += keys.length
-    const known = new Set(this.stored.map(({ file }) => file.key))
-    for (const key of keys) if (!known.has(key)) throw new Error(`there is no file ${key}`)
-    return found(
-      this.stored.filter(({ file }) => keys.includes(file.key)).flatMap(({ rows }) => rows),
-      ids,
-    )
-  }
-
-  async readIds(key: string | undefined, partition: number, onPiece: (ids: Buffer) => void): Promise<void> {
-    const rows =
-      key === undefined
-        ? [...this.hot, ...this.frozen].filter(({ day }) => this.scope === 'table' || day === partition)
-        : this.stored.find(({ file }) => file.key === key)!.rows
-    for (let at = 0; at < rows.length; at += 3)
-      onPiece(
-        Buffer.from(
-          rows
-            .slice(at, at + 3)
-            .map(({ id }) => `${id}\n`)
-            .join(''),
-        ),
-      )
-  }
-
-  /** Moves the frozen rows into files, one a day, and returns those. */
-  commit(known: boolean): IdFile[] {
-    const days = new Set(this.frozen.map(({ day }) => day))
-    const added = [...days].map((day) => {
-      const file = {
-        key: `f${this.stored.length}-${day}`,
-        partition: known && this.scope !== 'table' ? day : undefined,
-      }
-      return { file, rows: this.frozen.filter((row) => row.day === day) }
-    })
-    for (const [index, entry] of added.entries()) entry.file.key = `f${this.stored.length + index}`
-    this.stored.push(...added)
-    this.frozen = []
-    return added.map(({ file }) => file)
-  }
-}
-
-function found(rows: readonly Stored[], ids: readonly string[]): FoundId[] {
-  const wanted = new Set(ids)
-  return rows.filter(({ id }) => wanted.has(id)).map(({ id, day }) => ({ id, timeMicros: BigInt(day) * dayMicros }))
-}
-
-function chunkOf(rows: readonly Stored[]): Buffer {
-  const lines = rows.map(({ id, day }) => {
-    const time = new Date(day * 86_400_000).toISOString()
-    return `{"_event_id":${JSON.stringify(id)},"_event_time":"${time}"}\n`
-  })
-  return Buffer.from(lines.join(''))
-}
-
-const day = fc.integer({ min: -2, max: 2 })
+/** Around 1970, and far enough apart for several months. */
+const time = fc.oneof(
+  fc.integer({ min: -3, max: 3 }).map((hours) => hours * hourMs + 7),
+  fc.integer({ min: -40, max: 40 }).map((days) => days * 24 * hourMs),
+)
 const row = fc.record({
   id: fc.oneof(
     fc.integer({ min: 0, max: 30 }).map((n) => `id ${n}`),
@@ -98,35 +29,37 @@ const row = fc.record({
       .string({ unit: 'grapheme', minLength: 1, maxLength: 3 })
       .filter((id) => !/\p{Cc}/u.test(id) && id.isWellFormed()),
   ),
-  day,
+  at: time,
 })
-
-type Step =
-  | { kind: 'load'; rows: Stored[]; fails: boolean }
-  | { kind: 'rotate' | 'commit' | 'commitElsewhere' | 'clear' | 'restart' }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
-    weight: 6,
+    weight: 8,
     arbitrary: fc.record({
       kind: fc.constant('load' as const),
       rows: fc.array(row, { maxLength: 12 }),
       fails: fc.boolean(),
+      bulk: fc.constantFrom(0, 0, 0, 0, 0, 4096, 9000),
     }),
   },
   {
-    weight: 4,
+    weight: 8,
     arbitrary: fc.record({
       kind: fc.constantFrom(
+        'rotate' as const,
         'rotate' as const,
         'commit' as const,
         'commit' as const,
         'commitElsewhere' as const,
+        'replace' as const,
+        'foreign' as const,
         'clear' as const,
         'restart' as const,
+        'settle' as const,
       ),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('damage' as const), which: fc.nat(), byte: fc.nat() }) },
 )
 
 /** Makes hashes have so few values, while `work` runs, that distinct ids share them all the time. */
@@ -152,151 +85,175 @@ async function withWeakHashes<Result>(bits: number, work: () => Promise<Result>)
   }
 }
 
-/** Takes the steps, expecting of each load that the repeats in it are found; returns how many there were. */
-
-async function run(scope: Scope, budgetBytes: number, steps: readonly Step[]): Promise<number> {
-  const table = new FakeTable(scope)
-  const open = (): IdBook => new IdBook({ scope, source: table, seed: 5, budgetBytes })
-  let book = open()
-  let frozenNumber: number | undefined
-  let repeated = 0
-  for (const next of steps) {
-    switch (next.kind) {
-      case 'load': {
-        const bytes = chunkOf(next.rows)
-        const events = book.scan(bytes, next.rows.length)
-        const repeats = await book.repeats(bytes, events)
-        const seen = new Set(
-          [...table.hot, ...table.frozen, ...table.stored.flatMap(({ rows }) => rows)].map(nameIn(scope)),
-        )
-        const wanted = next.rows.flatMap((one, index) => {
-          const name = nameIn(scope)(one)
-          if (seen.has(name)) return [index]
-          seen.add(name)
-          return []
-        })
-        expect(repeats).toEqual(wanted)
-        repeated += repeats.length
-        // When the insert fails, the same rows come again later; some of them perhaps never.
-        if (!next.fails) table.hot.push(...next.rows.filter((_, index) => !repeats.includes(index)))
-        break
-      }
-      case 'rotate':
-        if (frozenNumber !== undefined) break
-        table.frozen = table.hot
-        table.hot = []
-        frozenNumber = book.rotate()
-        break
-      case 'commit':
-      case 'commitElsewhere':
-        if (frozenNumber === undefined) break
-        book.committed(frozenNumber, table.commit(next.kind === 'commit'))
-        frozenNumber = undefined
-        break
-      case 'clear':
-        if (frozenNumber === undefined) book.clear()
-        break
-      case 'restart':
-        table.hot = []
-        table.frozen = []
-        frozenNumber = undefined
-        book = open()
-    }
-  }
-  return repeated
+async function run(scope: Scope, memoryBytes: number, steps: readonly Step[]): Promise<Lab> {
+  const lab = new Lab(dir, scope, memoryBytes)
+  for (const next of steps) await lab.take(next)
+  await lab.book.settled()
+  lab.book.close()
+  return lab
 }
 
-function nameIn(scope: Scope): (row: Stored) => string {
-  return ({ id, day: at }) => `${partitionOf(BigInt(at) * dayMicros, scope)} ${id}`
-}
-
-const scopes = fc.constantFrom<Scope>('day', 'table')
-const budgets = fc.constantFrom(0, 2000, 1 << 30)
+const scopes = fc.constantFrom<Scope>('hour', 'day', 'month', 'table')
+const memories = fc.constantFrom(0, 4000, 100_000, 1 << 30)
 const steps = fc.array(step, { maxLength: 25 })
 
 test('reports exactly the repeats', async () => {
   await fc.assert(
-    fc.asyncProperty(scopes, budgets, steps, async (scope, budget, taken) => {
-      expect(await run(scope, budget, taken)).toBeGreaterThanOrEqual(0)
+    fc.asyncProperty(scopes, memories, steps, async (scope, memoryBytes, taken) => {
+      expect((await run(scope, memoryBytes, taken)).memory.bytes).toBe(0)
     }),
-    { numRuns: 1000 },
+    { numRuns: 150 },
   )
 })
 
 test('reports exactly the repeats when most hashes collide', async () => {
+  const small = steps.map((all) => all.map((one) => ({ ...one, bulk: 0 }) as Step))
   await fc.assert(
-    fc.asyncProperty(scopes, steps, fc.integer({ min: 0, max: 3 }), async (scope, taken, bits) => {
-      expect(await withWeakHashes(bits, () => run(scope, 1 << 30, taken))).toBeGreaterThanOrEqual(0)
-    }),
-    { numRuns: 1000 },
+    fc.asyncProperty(
+      scopes,
+      memories,
+      small,
+      fc.integer({ min: 0, max: 3 }),
+      async (scope, memoryBytes, taken, bits) => {
+        expect((await withWeakHashes(bits, () => run(scope, memoryBytes, taken))).memory.bytes).toBe(0)
+      },
+    ),
+    { numRuns: 150 },
   )
 })
 
-test('finds an id again that was new although its hash was known, after the commit of its rows', async () => {
-  const load = (id: string): Step => ({ kind: 'load', rows: [{ id, day: 0 }], fails: false })
-  const commit: Step[] = [{ kind: 'rotate' }, { kind: 'commit' }]
-  const taken = [load('a'), ...commit, load('b'), load('b'), ...commit, load('b'), load('a')]
-  expect(await withWeakHashes(0, () => run('day', 1 << 30, taken))).toBe(3)
-})
+const ids = (name: string, count: number, at = 0): Stored[] =>
+  Array.from({ length: count }, (_, index) => ({ id: `${name}-${index}`, at }))
 
-test('finds an id whose first insert failed and whose second one succeeded after a commit', async () => {
-  const load = (fails: boolean): Step => ({ kind: 'load', rows: [{ id: 'a', day: 0 }], fails })
-  const commit: Step[] = [{ kind: 'rotate' }, { kind: 'commit' }]
-  expect(await run('day', 1 << 30, [load(true), ...commit, load(false), load(false), ...commit, load(false)])).toBe(2)
-})
-
-test('goes on when it has no source numbers left', async () => {
-  const table = new FakeTable('day')
-  const book = new IdBook({ scope: 'day', source: table, seed: 1, budgetBytes: 1 << 30 })
-  const load = async (rows: Stored[]): Promise<number[]> => {
-    const bytes = chunkOf(rows)
-    const repeats = await book.repeats(bytes, book.scan(bytes, rows.length))
-    table.hot.push(...rows.filter((_, index) => !repeats.includes(index)))
-    return repeats
-  }
-  const commit = (): void => {
-    table.frozen = table.hot
-    table.hot = []
-    const number = book.rotate()
-    book.committed(number, table.commit(true))
-  }
-  await load([{ id: 'first', day: 0 }])
-  commit()
-  for (let flush = 0; flush < sourceMax + 2; flush++) book.committed(book.rotate(), [])
-  await load([{ id: 'last', day: 0 }])
-  expect(await load([{ id: 'last', day: 0 }])).toEqual([0])
-  commit()
-  expect(
-    await load([
-      { id: 'last', day: 0 },
-      { id: 'first', day: 0 },
-      { id: 'new', day: 0 },
-    ]),
-  ).toEqual([0, 1])
-})
-
-test('looks only into the files that an id may have come from', async () => {
-  const table = new FakeTable('day')
-  const book = new IdBook({ scope: 'day', source: table, seed: 1, budgetBytes: 1 << 30 })
-  const load = (rows: Stored[]): Promise<number[]> => {
-    const bytes = chunkOf(rows)
-    return book.repeats(bytes, book.scan(bytes, rows.length))
-  }
+test('finds everything after restarts without reading data files again, in few runs', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
   for (let flush = 0; flush < 20; flush++) {
-    const rows = Array.from({ length: 50 }, (_, index) => ({ id: `${flush}-${index}`, day: 0 }))
-    await load(rows)
-    table.frozen = rows
-    book.committed(book.rotate(), table.commit(true))
+    await lab.load(ids(`f${flush}`, 5000))
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
   }
-  expect(table.looks).toBe(0)
-  expect(
-    await load([
-      { id: '3-7', day: 0 },
-      { id: '3-8', day: 0 },
-      { id: 'new', day: 0 },
-    ]),
-  ).toEqual([0, 1])
-  expect(table.looks).toBe(1)
+  expect(lab.runs().length).toBeLessThan(14)
+  for (let start = 0; start < 2; start++) {
+    lab.restart()
+    expect(await lab.load([...ids('f3', 5000), ...ids('f19', 5000)])).toHaveLength(10_000)
+    expect(await lab.load(ids(`new ${start}`, 1000))).toEqual([])
+    expect(lab.table.reads).toBe(0)
+    lab.clear()
+  }
+  lab.book.close()
+})
+
+test('reads the data files again when what was remembered is gone, once', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  await lab.load(ids('a', 5000))
+  lab.rotate()
+  lab.commit()
+  await lab.book.settled()
+  for (const path of lab.runs()) rmSync(path)
+  lab.restart()
+  expect(await lab.load(ids('a', 5000))).toHaveLength(5000)
+  await lab.book.settled()
+  lab.restart()
+  expect(await lab.load(ids('a', 5000))).toHaveLength(5000)
+  expect(lab.table.reads).toBe(1)
+  lab.book.close()
+})
+
+test('keeps within its memory, many partitions and many ids, and still finds everything', async () => {
+  const lab = new Lab(dir, 'hour', 300_000)
+  const rows = (hour: number, part: number): Stored[] => ids(`${hour}-${part}`, 400, hour * hourMs)
+  for (let part = 0; part < 6; part++) {
+    for (let hour = 0; hour < 12; hour++) await lab.load(rows(hour, part))
+    if (part % 2 === 1) lab.rotate()
+    if (part % 3 === 2) lab.commit()
+  }
+  for (let hour = 0; hour < 12; hour++) expect(await lab.load(rows(hour, hour % 6))).toHaveLength(400)
+  expect(lab.memory.peakBytes).toBeLessThanOrEqual(lab.memory.bytesMax)
+  expect(lab.memory.peakBytes).toBeGreaterThan(0)
+  lab.book.close()
+})
+
+test('one partition that is much larger than the memory is handled within it', async () => {
+  const lab = new Lab(dir, 'table', 300_000)
+  for (let part = 0; part < 30; part++) {
+    await lab.load(ids(`p${part}`, 1000))
+    if (part % 7 === 6) lab.rotate()
+    if (part % 7 === 1) lab.commit()
+  }
+  const mixed = Array.from({ length: 30 }, (_, part) => ids(`p${part}`, 1000)[part]!)
+  expect(await lab.load([...mixed, ...ids('new', 100)])).toHaveLength(30)
+  await lab.book.settled()
+  expect(lab.memory.peakBytes).toBeLessThanOrEqual(lab.memory.bytesMax)
+  lab.restart()
+  expect(await lab.load(ids('p1', 1000))).toHaveLength(1000)
+  expect(lab.memory.peakBytes).toBeLessThanOrEqual(lab.memory.bytesMax)
+  lab.book.close()
+})
+
+test.each(['removed', 'cut short', 'overwritten'])(
+  'hot ids that were written out and are %s are read from the hot rows',
+  async (how) => {
+    const lab = new Lab(dir, 'day', 1000)
+    await lab.load(ids('a', 2000))
+    await lab.load(ids('b', 10))
+    lab.rotate()
+    await lab.load(ids('c', 2000))
+    await lab.load(ids('d', 10))
+    expect(lab.runs().length).toBeGreaterThan(1)
+    for (const path of lab.runs()) {
+      if (how === 'removed') rmSync(path)
+      else if (how === 'cut short') truncateSync(path, 10)
+      else writeFileSync(path, readFileSync(path).fill(7))
+    }
+    expect(await lab.load([...ids('c', 5), ...ids('a', 5), ...ids('e', 5)])).toHaveLength(10)
+    lab.commit()
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
+    expect(await lab.load([...ids('a', 2000), ...ids('d', 10), ...ids('e', 5)])).toHaveLength(2015)
+    lab.book.close()
+  },
+)
+
+test('an event that another writer removed from the table is new again', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  for (const name of ['a', 'b']) {
+    await lab.load(ids(name, 3))
+    lab.rotate()
+    lab.commit()
+  }
+  await lab.load(ids('c', 3))
+  lab.rotate()
+  lab.replace()
+  expect(await lab.load(ids('a', 3))).toEqual([1, 2])
+  lab.book.close()
+})
+
+test('ids of files that another writer removed while nothing ran are not remembered', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  await lab.load(ids('a', 5000))
+  lab.rotate()
+  lab.commit()
+  await lab.book.settled()
+  expect(lab.runs()).toHaveLength(1)
+  lab.table.stored = []
+  lab.restart()
+  expect(await lab.load(ids('a', 10))).toEqual([])
+  expect(lab.runs()).toHaveLength(0)
+  lab.book.close()
+})
+
+test('ids that were kept apart by days are not mistaken for those of hours', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  await lab.load([...ids('a', 5000), { id: 'x', at: hourMs }])
+  lab.rotate()
+  lab.commit(false)
+  await lab.book.settled()
+  lab.changeScope('hour')
+  expect(await lab.load([{ id: 'x', at: 0 }])).toEqual([])
+  expect(await lab.load([{ id: 'x', at: hourMs }])).toEqual([0])
+  lab.book.close()
 })
 
 test('an id hashes alike in a line and in a file', () => {

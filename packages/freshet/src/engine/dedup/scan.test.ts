@@ -2,7 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { partitionValueAt } from '../../lake/partition.ts'
 import { blankEvent, withoutEvents } from '../chunk-lines.ts'
-import { idOf, IdHash, partitionOf, scanEvents, type Scope } from './scan.ts'
+import { IdHash, locateId, partitionOf, scanEvents, type ScannedEvents, type Scope } from './scan.ts'
+
+function idOf(bytes: Buffer, events: ScannedEvents, index: number): string {
+  const id = { bytes, start: 0, end: 0 }
+  locateId(bytes, events, index, id)
+  return id.bytes.toString('utf8', id.start, id.end)
+}
 
 const line = (id: string, time: string, rest = ''): string =>
   `{"_event_id":${JSON.stringify(id)},"_event_time":"${time}","_received_at":"2026-01-01T00:00:00.000Z"${rest}}\n`

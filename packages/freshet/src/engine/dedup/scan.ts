@@ -3,8 +3,8 @@
  *
  *     {"_event_id":"<id>","_event_time":"YYYY-MM-DDTHH:...
  *
- * The id is hashed as its UTF-8 bytes, unescaped, with a seed of this process: 64 bits, of which nobody outside can make two
- * collide on purpose.
+ * The id is hashed as its UTF-8 bytes, unescaped, with a random seed: 64 bits, of which nobody outside can make two collide on
+ * purpose.
  */
 import { daysFromCivil, partitionValueAt } from '../../lake/partition.ts'
 
@@ -23,6 +23,10 @@ export interface ScannedEvents {
   start: Uint32Array
   /** Behind the line's newline. */
   end: Uint32Array
+  /** Where the id ends: its closing quote. */
+  idEnd: Uint32Array
+  /** The ids that are written with escapes, as their own UTF-8 bytes; all others are in the chunk as they are. */
+  unescaped: Map<number, Buffer>
   low: Uint32Array
   high: Uint32Array
   /** Which partition the event's id belongs to: hours, days or months since 1970, or 0 for scope `table`. */
@@ -35,6 +39,8 @@ export function scanEvents(bytes: Buffer, count: number, scope: Scope, seed: num
     count: 0,
     start: new Uint32Array(count),
     end: new Uint32Array(count),
+    idEnd: new Uint32Array(count),
+    unescaped: new Map(),
     low: new Uint32Array(count),
     high: new Uint32Array(count),
     partition: new Int32Array(count),
@@ -50,6 +56,8 @@ export function scanEvents(bytes: Buffer, count: number, scope: Scope, seed: num
       const idEnd = hash.ofText(bytes, idStart)
       events.start[index] = at
       events.end[index] = end
+      events.idEnd[index] = idEnd
+      if (hash.unescaped !== undefined) events.unescaped.set(index, hash.unescaped)
       events.low[index] = hash.low
       events.high[index] = hash.high
       events.partition[index] = partitionAt(bytes, idEnd + between, scope)
@@ -59,10 +67,19 @@ export function scanEvents(bytes: Buffer, count: number, scope: Scope, seed: num
   return events
 }
 
-/** The id of event `index`. */
-export function idOf(bytes: Buffer, events: ScannedEvents, index: number): string {
-  const start = events.start[index]! + opening.length
-  return JSON.parse(`"${bytes.toString('utf8', start, closingQuote(bytes, start))}"`) as string
+/** Where an id's own UTF-8 bytes lie. */
+export interface IdBytes {
+  bytes: Buffer
+  start: number
+  end: number
+}
+
+/** Points `id` at the id of event `index`. */
+export function locateId(bytes: Buffer, events: ScannedEvents, index: number, id: IdBytes): void {
+  const unescaped = events.unescaped.size === 0 ? undefined : events.unescaped.get(index)
+  id.bytes = unescaped ?? bytes
+  id.start = unescaped ? 0 : events.start[index]! + opening.length
+  id.end = unescaped ? unescaped.length : events.idEnd[index]!
 }
 
 function isEvent(bytes: Buffer, at: number): boolean {
@@ -80,6 +97,8 @@ function closingQuote(bytes: Buffer, start: number): number {
 export class IdHash {
   low = 0
   high = 0
+  /** The bytes of the id that `ofText` hashed last, if it was written with escapes. */
+  unescaped: Buffer | undefined
   readonly #seed: number
 
   constructor(seed: number) {
@@ -91,6 +110,7 @@ export class IdHash {
     let low = this.#seed ^ 0x9e3779b9
     let high = this.#seed ^ 0x85ebca6b
     let at = start
+    this.unescaped = undefined
     for (;;) {
       const byte = bytes[at]!
       if (byte === quote) break
@@ -98,6 +118,7 @@ export class IdHash {
         const end = closingQuote(bytes, at)
         const id = Buffer.from(JSON.parse(`"${bytes.toString('utf8', start, end)}"`) as string)
         this.ofBytes(id, 0, id.length)
+        this.unescaped = id
         return end
       }
       low = Math.imul(low ^ byte, 0x01000193)

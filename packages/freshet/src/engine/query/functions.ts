@@ -66,8 +66,14 @@ const operators = `
   !__postfix !~~ !~~* % & && * ** + - ->> / // <-> << <=> <@ >> @ @> ^ ^@ | || ~ ~~ ~~* ~~~
 `
 
+/** Our own: see complete-through.ts. */
+export const completeThroughFunction = 'complete_through'
+
 /** In lower case. */
-export const scalarFunctions: ReadonlySet<string> = new Set(`${names} ${operators}`.toLowerCase().trim().split(/\s+/))
+export const scalarFunctions: ReadonlySet<string> = new Set([
+  ...`${names} ${operators}`.toLowerCase().trim().split(/\s+/),
+  completeThroughFunction,
+])
 
 /** Functions that may stand in FROM. */
 export const tableFunctions: ReadonlySet<string> = new Set([

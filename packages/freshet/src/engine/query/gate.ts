@@ -9,7 +9,7 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { FreshetError } from '../../runtime/errors.ts'
 import { nearest } from '../../config/spelling.ts'
-import { scalarFunctions, tableFunctions } from './functions.ts'
+import { completeThroughFunction, scalarFunctions, tableFunctions } from './functions.ts'
 import { placeAt, sqlError } from './sql-error.ts'
 
 export interface GateContext {
@@ -23,8 +23,12 @@ export interface Admitted {
   /** The statement without a closing semicolon. */
   sql: string
   kind: 'select' | 'explain'
+  /** Streams it reads. */
+  streams: Set<string>
   /** System tables it reads. */
   systemTables: Set<string>
+  /** Whether it asks how far streams are complete. */
+  callsCompleteThrough: boolean
 }
 
 type Node = { [key: string]: unknown }
@@ -63,7 +67,8 @@ export async function admit(connection: DuckDBConnection, sql: string, context: 
   }
   const walker = new Walker(context, select)
   walker.visit(statements[0], new Set())
-  return { sql: withoutEnd(sql), kind: explain ? 'explain' : 'select', systemTables: walker.systemTables }
+  const { streams, systemTables, callsCompleteThrough } = walker
+  return { sql: withoutEnd(sql), kind: explain ? 'explain' : 'select', streams, systemTables, callsCompleteThrough }
 }
 
 async function countStatements(connection: DuckDBConnection, sql: string): Promise<number> {
@@ -121,7 +126,9 @@ function folded(name: unknown): string {
 }
 
 class Walker {
+  readonly streams = new Set<string>()
   readonly systemTables = new Set<string>()
+  callsCompleteThrough = false
   readonly #context: GateContext
   readonly #sql: string
 
@@ -198,7 +205,10 @@ class Walker {
       this.systemTables.add(folded(table))
       return
     }
-    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(folded(table))) return
+    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(folded(table))) {
+      this.streams.add(folded(table))
+      return
+    }
     const known = [...this.#context.streams, ...[...this.#context.systemTables].map((name) => `freshet.${name}`)]
     const name = [catalog, String(node['schema_name']), table].filter((part) => part !== '').join('.')
     const close = nearest(name.toLowerCase(), known)
@@ -213,6 +223,7 @@ class Walker {
     const name = String(node['function_name'])
     const schema = folded(node['schema'] ?? '')
     const catalog = folded(node['catalog'] ?? '')
+    if (folded(name) === completeThroughFunction && allowed === scalarFunctions) this.#checkCompleteThrough(node)
     if (allowed.has(folded(name)) && (schema === '' || schema === 'main') && catalog === '') return
     const close = nearest(name.toLowerCase(), [...allowed])
     throw this.#refuse(
@@ -220,6 +231,21 @@ class Walker {
       `The ${what} "${name}" is not allowed here.`,
       close === undefined ? 'docs/sql.md says which functions there are.' : `Did you mean "${close}"?`,
     )
+  }
+
+  /** A stream that is named in the statement itself must be there; what a column or parameter names may be anything. */
+  #checkCompleteThrough(node: Node): void {
+    this.callsCompleteThrough = true
+    for (const argument of node['children'] as Node[]) {
+      const value = argument['class'] === 'CONSTANT' ? (argument['value'] as Node)['value'] : undefined
+      if (typeof value !== 'string' || this.#context.streams.has(folded(value))) continue
+      const close = nearest(value.toLowerCase().slice(0, 100), this.#context.streams)
+      throw this.#refuse(
+        node,
+        `There is no stream ${JSON.stringify(value.slice(0, 100))}.`,
+        close === undefined ? 'SELECT name FROM freshet.streams lists the streams.' : `Did you mean "${close}"?`,
+      )
+    }
   }
 
   #refuse(node: Node, message: string, hint?: string): FreshetError {

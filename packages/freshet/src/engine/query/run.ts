@@ -15,6 +15,7 @@ import { FreshetError, toProblem } from '../../runtime/errors.ts'
 import type { Random } from '../../runtime/random.ts'
 import type { Database } from '../duckdb.ts'
 import { identifier, literal } from '../sql-text.ts'
+import { tellCompleteThrough, type FindCompleteThrough } from './complete-through.ts'
 import { admit, type Admitted, type GateContext } from './gate.ts'
 import { bindParameters, type Parameters } from './parameters.ts'
 import { sqlError } from './sql-error.ts'
@@ -39,7 +40,7 @@ export interface QueryRequest {
 
 /** Where a result goes. `begin` is called once, before anything is written, when it is known that the statement runs. */
 export interface ResultTarget {
-  begin(contentType: string, contentLength?: number): Writable
+  begin(headers: Readonly<Record<string, string>>): Writable
 }
 
 export interface RunnerOptions {
@@ -49,6 +50,12 @@ export interface RunnerOptions {
   timeoutMs: number
   rowsMax: number
   concurrency: number
+  /** Resolves when statements may run at all; held back by it, they hold their turn. */
+  ready: (signal: AbortSignal) => Promise<void>
+  /** What an answer says, in headers, about the tables that its statement is about to read. */
+  headers: (reads: Pick<Admitted, 'streams' | 'systemTables'>) => Readonly<Record<string, string>>
+  /** How far streams are complete, by what SQL shows. */
+  completeThrough: FindCompleteThrough
   /** What may be read now. */
   context: () => GateContext
   /** Brings system tables up to date. */
@@ -78,6 +85,7 @@ export class QueryRunner {
   async run(request: QueryRequest, target: ResultTarget): Promise<void> {
     await this.#enter(request.signal)
     try {
+      await this.#options.ready(request.signal)
       await this.#options.database.with((connection) => this.#runOn(connection, request, target))
     } finally {
       this.#leave()
@@ -115,7 +123,7 @@ export class QueryRunner {
   }
 
   async #runOn(connection: DuckDBConnection, request: QueryRequest, target: ResultTarget): Promise<void> {
-    const { timeoutMs, context, refreshSystemTables } = this.#options
+    const { timeoutMs, context, headers, completeThrough, refreshSystemTables } = this.#options
     const stopper = new Stopper(connection)
     const onGone = (): void => stopper.stop(clientGone())
     const timer = setTimeout(() => stopper.stop(this.#timeout()), timeoutMs)
@@ -124,11 +132,16 @@ export class QueryRunner {
       if (request.signal.aborted) throw clientGone()
       const admitted = await admit(connection, request.sql, context())
       if (admitted.systemTables.size > 0) await refreshSystemTables(admitted.systemTables)
+      const about = {
+        ...headers(admitted),
+        ...(await tellCompleteThrough(connection, admitted, completeThrough)),
+      }
+      const told: ResultTarget = { begin: (own) => target.begin({ ...about, ...own }) }
       // Planned and run on one snapshot (I4): a plan relies on the statistics of the hot rows it was made for, and rows that came
       // in between would be left out or misread. Closing the connection ends the transaction.
       await connection.run('BEGIN TRANSACTION READ ONLY')
-      if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, target, stopper)
-      else await this.#sendRows(connection, admitted, request, target, stopper)
+      if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, told, stopper)
+      else await this.#sendRows(connection, admitted, request, told, stopper)
     } catch (error) {
       throw stopper.reason ?? sqlError(error, request.sql)
     } finally {
@@ -167,7 +180,7 @@ export class QueryRunner {
     const result = await statement.stream()
     const names = result.deduplicatedColumnNames()
     const first = await result.fetchChunk()
-    const out = target.begin(contentTypes[format])
+    const out = target.begin({ 'content-type': contentTypes[format] })
     const frame = frameOf(format, names, result.columnTypes())
     let text = frame.head
     let rows = 0
@@ -210,7 +223,10 @@ export class QueryRunner {
       stopper.check()
       const result = await statement.run()
       if (result.rowsChanged > this.#options.rowsMax) throw this.#tooLarge()
-      const out = target.begin(contentTypes.parquet, (await stat(file)).size)
+      const out = target.begin({
+        'content-type': contentTypes.parquet,
+        'content-length': String((await stat(file)).size),
+      })
       await pipeline(createReadStream(file), out, { signal: stopper.signal })
     } finally {
       await rm(file, { force: true })

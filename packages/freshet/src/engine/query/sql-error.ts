@@ -1,6 +1,6 @@
 /** What DuckDB says of a statement, with the place of the mistake and a hint where it gives one. */
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
-import { isOutOfMemory } from '../duckdb.ts'
+import { isOutOfMemory } from '../duckdb-error.ts'
 
 /** Line and column, both from 1, of a character offset. */
 export function placeAt(sql: string, offset: number): { line: number; column: number } {

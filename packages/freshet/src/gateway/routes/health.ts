@@ -19,7 +19,7 @@ export function addHealthRoutes(app: FastifyInstance, context: GatewayContext): 
     }
     const isReady = Object.values(checks).every((state) => state === 'ok')
     if (!isReady) reply.code(503).header('retry-after', '5')
-    return { ready: isReady, checks, engine: { available: engine !== undefined } }
+    return { ready: isReady, checks, engine: engineState(engine) }
   })
 
   app.get('/metrics', async (_request, reply) => {
@@ -30,6 +30,12 @@ export function addHealthRoutes(app: FastifyInstance, context: GatewayContext): 
     reply.header('content-type', context.metrics.registry.contentType)
     return engine === undefined ? own : `${own.trimEnd()}\n${underEngineNames(engine)}`
   })
+}
+
+/** What `answer`, the engine's to `/readyz`, says of it. */
+function engineState(answer: string | undefined): { available: boolean; catchingUp: boolean } {
+  if (answer === undefined) return { available: false, catchingUp: false }
+  return { available: true, catchingUp: (JSON.parse(answer) as { catchingUp?: boolean }).catchingUp === true }
 }
 
 async function diskFault({ fileSystem, plan }: GatewayContext): Promise<string | undefined> {

@@ -5,7 +5,8 @@
  */
 import { crc32 } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { AppendBatch } from '../../log/log.ts'
+import type { AppendBatch, Appended } from '../../log/log.ts'
+import { receiptText } from '../../log/receipt.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import { answerText, refuseIfWhole } from '../answer.ts'
 import { readBatchHeaders, type BatchHeaders } from '../batch-headers.ts'
@@ -99,19 +100,29 @@ async function ingest(request: FastifyRequest, reply: FastifyReply, context: Gat
       metrics.rejected(errors)
       refuseIfWhole(errors, count, admission.atomic)
     }
-    let duplicate = false
+    let appended: Appended | undefined
     if (count > 0) {
       const lines = batch.lines.finish()
       hold(batch.lines.capacity)
-      duplicate = await append(context, door, {
+      appended = await append(context, door, {
         lines,
         count,
         receivedAtMs: columns.receivedAtMs,
+        // Cut off behind milliseconds, as Date.parse does.
+        eventTimeMaxMs: Date.parse(columns.eventTimeMax),
+        ...(headers.source !== undefined && { source: headers.source }),
         ...marks(headers, body),
       })
     }
     reply.code(202).header('content-type', 'application/json; charset=utf-8')
-    return answerText({ stream: door.name, accepted: duplicate ? 0 : count, duplicates: duplicate ? count : 0, errors })
+    const duplicate = appended?.duplicate === true
+    return answerText({
+      stream: door.name,
+      accepted: duplicate ? 0 : count,
+      duplicates: duplicate ? count : 0,
+      receipt: appended?.place === undefined ? null : receiptText(door.name, appended.place),
+      errors,
+    })
   } finally {
     batch?.lines.release()
     budget.give(held)
@@ -127,22 +138,21 @@ function marks(
   return idempotencyKey === undefined ? {} : { idempotency: { key: idempotencyKey, checksum: crc32(body) } }
 }
 
-/** True when the batch was in the log already. */
-async function append(context: GatewayContext, door: StreamDoor, batch: AppendBatch): Promise<boolean> {
+async function append(context: GatewayContext, door: StreamDoor, batch: AppendBatch): Promise<Appended> {
   const { metrics, logHealth } = context
   const startedMs = performance.now()
   try {
-    const { duplicate } = await context.log.append(door.name, batch)
+    const appended = await context.log.append(door.name, batch)
     metrics.appended((performance.now() - startedMs) / 1000)
     logHealth.succeeded()
     context.doors.keep(door)
     const counters = metrics.stream(door.name)
-    if (duplicate) counters.duplicate.inc(batch.count)
+    if (appended.duplicate) counters.duplicate.inc(batch.count)
     else {
       counters.accepted.inc(batch.count)
       counters.bytes.inc(batch.lines.reduce((bytes, lines) => bytes + lines.byteLength, 0))
     }
-    return duplicate
+    return appended
   } catch (error) {
     logHealth.failed(error)
     throw error

@@ -36,8 +36,9 @@ function matches(template: string, path: string): boolean {
 /** Nearest in spelling, taking the stream's name from the path where the route has one. */
 function nearestPath(path: string): string | undefined {
   const stream = /\/streams?\/([^/]+)/.exec(path)?.[1] ?? 'trades'
+  const site = /\/sites?\/([^/]+)/.exec(path)?.[1] ?? 'site'
   return nearest(
     path,
-    routeTable.map((route) => route.path.replace('{stream}', stream)),
+    routeTable.map((route) => route.path.replace('{stream}', stream).replace('{site}', site)),
   )
 }

@@ -3,7 +3,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { GatewayContext } from '../context.ts'
 
 const requestHeaders = ['content-type', 'accept', 'content-encoding'] as const
-const answerHeaders = ['content-type', 'content-length', 'content-disposition', 'retry-after', 'vary'] as const
+const answerHeaders = [
+  'content-type',
+  'content-length',
+  'content-disposition',
+  'retry-after',
+  'vary',
+  'freshet-complete-through',
+  'freshet-lag-bytes',
+] as const
 
 export function addSqlRoute(app: FastifyInstance, context: GatewayContext): void {
   app.post('/v1/sql', (request, reply) => forwardQuery(request, reply, context))

@@ -1,5 +1,6 @@
 /** `GET /v1/streams` and `GET /v1/status`. */
 import type { FastifyInstance } from 'fastify'
+import { messageOf } from '../../runtime/errors.ts'
 import type { GatewayContext } from '../context.ts'
 
 const engineWaitMs = 2000
@@ -14,15 +15,29 @@ export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): 
   app.get('/v1/streams', () => ({ streams: context.doors.list() }))
   app.get('/v1/status', async () => {
     const answer = await context.engine.ask('/v1/status', engineWaitMs)
+    const streams = await streamStatuses(context, answer)
     return {
       version: context.version,
       mode: context.plan.mode,
       startedAt: context.startedAt,
       processes: context.processes(),
-      engine: { available: answer !== undefined },
-      streams: await streamStatuses(context, answer),
+      engine: {
+        available: answer !== undefined,
+        catchingUp: streams.some(({ behindBytes }) => typeof behindBytes === 'number' && behindBytes > 0),
+      },
+      sites: await siteSummary(context),
+      streams,
     }
   })
+}
+
+/** How many sites are registered; null, and why, when that cannot be told. */
+async function siteSummary({ sites }: GatewayContext): Promise<{ registered: number | null; problem: string | null }> {
+  try {
+    return { registered: (await sites.list()).length, problem: null }
+  } catch (error) {
+    return { registered: null, problem: messageOf(error) }
+  }
 }
 
 /** Every stream the gateway or the engine knows; what only the engine can tell is null while it is away. */
@@ -42,6 +57,7 @@ const withoutEngine = {
   logEnd: null,
   checkpoint: null,
   lagBytes: null,
+  behindBytes: null,
   rows: null,
   hotRows: null,
   files: null,
@@ -50,6 +66,10 @@ const withoutEngine = {
   lastCommitAt: null,
   duplicates: null,
   deadLetters: null,
+  ledger: null,
+  completeThrough: null,
+  sites: null,
+  sitesTotal: null,
 }
 
 async function logEnd(context: GatewayContext, stream: string): Promise<string> {

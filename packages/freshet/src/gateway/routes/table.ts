@@ -1,12 +1,17 @@
 /** Every route there is, for the answers to requests that match none. */
 export interface RouteEntry {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   path: string
 }
 
 export const routeTable: readonly RouteEntry[] = [
   { method: 'POST', path: '/v1/streams/{stream}/events' },
+  { method: 'POST', path: '/v1/streams/{stream}/heartbeats' },
   { method: 'GET', path: '/v1/streams' },
+  { method: 'GET', path: '/v1/receipts/{receipt}' },
+  { method: 'GET', path: '/v1/sites' },
+  { method: 'PUT', path: '/v1/sites/{site}' },
+  { method: 'DELETE', path: '/v1/sites/{site}' },
   { method: 'POST', path: '/v1/sql' },
   { method: 'GET', path: '/v1/status' },
   { method: 'GET', path: '/healthz' },

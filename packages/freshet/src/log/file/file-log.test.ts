@@ -88,6 +88,21 @@ describe('a file log', () => {
   })
 })
 
+test('a repeat is told where the first is after its segment was trimmed, over a restart', async () => {
+  const log = await open({ segmentBytes: 1 })
+  const marks = [{ producer: { id: 'a', sequence: 7 } }, { idempotency: { key: 'k', checksum: 1 } }]
+  const places: unknown[] = []
+  for (const mark of marks) places.push((await log.append('trades', batch('x', mark))).place)
+  for (const name of ['y', 'z']) await log.append('trades', batch(name))
+  await log.trim('trades', await log.ends('trades'))
+  expect(await codeOf(log.read('trades', 0, 0n, 1))).toBe('log_trimmed')
+  await log.close()
+  const again = await open({ segmentBytes: 1 })
+  for (const [index, mark] of marks.entries()) {
+    expect((await again.append('trades', batch('x', mark))).place).toEqual(places[index])
+  }
+})
+
 describe('growth', () => {
   const heardFrom = (log: FileLog): Set<string> => {
     const heard = new Set<string>()

@@ -14,6 +14,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
 import type { Logger } from '../../runtime/logging.ts'
+import type { Timers } from '../../runtime/timers.ts'
 import type { AppendBatch, Appended, Chunk, Log, Position, Positions } from '../log.ts'
 import { endsFolder, readEnd } from './durable-end.ts'
 import { PartitionReader } from './partition-reader.ts'
@@ -28,6 +29,7 @@ export interface FileLogOptions {
   diskFreeBytesMin: number
   fileSystem: FileSystem
   clock: Clock
+  timers: Timers
   logger: Logger
 }
 
@@ -46,7 +48,7 @@ export interface FileLog extends Log {
 
 /**
  * Opens the log. In `write` mode every stream is recovered before this resolves; one that cannot be is reported, refuses appends,
- * and is tried again when one comes.
+ * and is recovered a little later.
  */
 export async function openFileLog(options: FileLogOptions): Promise<FileLog> {
   await options.fileSystem.makeDir(endsFolder(options.dir))
@@ -70,7 +72,7 @@ class SegmentLog implements FileLog {
   /** Durable ends of streams whose writer failed and is not replaced yet: what lies behind them was refused. */
   readonly #failedAt = new Map<string, number>()
   #unwatch: (() => void) | undefined
-  #poll: NodeJS.Timeout | undefined
+  #stopPolling: (() => void) | undefined
   #closed = false
 
   constructor(options: FileLogOptions) {
@@ -178,9 +180,15 @@ class SegmentLog implements FileLog {
     this.#writers.set(stream, entry)
     entry.opening.then(
       (writer) => (entry.writer = writer),
-      () => setTimeout(() => this.#writers.delete(stream), openAgainMs).unref(),
+      () => this.#options.timers.after(openAgainMs, () => this.#openAgain(stream)),
     )
     return entry.opening
+  }
+
+  /** Readers see what a crash left only once it is recovered: that must not wait for an append, which may never come. */
+  #openAgain(stream: string): void {
+    this.#writers.delete(stream)
+    if (!this.#closed) this.#writer(stream).catch(() => undefined)
   }
 
   #checkOpen(): void {
@@ -188,8 +196,8 @@ class SegmentLog implements FileLog {
   }
 
   #startWatching(): void {
-    if (this.#poll) return
-    this.#poll = setInterval(() => void this.#checkEnds(), pollIntervalMs).unref()
+    if (this.#stopPolling) return
+    this.#stopPolling = this.#options.timers.every(pollIntervalMs, () => void this.#checkEnds())
     try {
       const folder = endsFolder(this.#options.dir)
       this.#unwatch = this.#options.fileSystem.watch(folder, (name) => this.#announce(streamOf(name)))
@@ -199,8 +207,8 @@ class SegmentLog implements FileLog {
   }
 
   #stopWatching(): void {
-    clearInterval(this.#poll)
-    this.#poll = undefined
+    this.#stopPolling?.()
+    this.#stopPolling = undefined
     this.#unwatch?.()
     this.#unwatch = undefined
   }

@@ -1,11 +1,12 @@
 /**
  * A frame is one appended batch in a segment: a header line, then the batch's own NDJSON lines.
  *
- *     {"_frame":{"bytes":1234,"count":5,"at":1763670000000,"synced":98765,"producer":"site-1","sequence":7},"_crc":305419896}\n
+ *     {"_frame":{"bytes":1234,"count":5,"at":1763670000000,"synced":98765,"source":"site-1","until":1763669999000,
+ *      "producer":"site-1","sequence":7},"_crc":305419896}\n
  *     {"_event_id":...}\n   x count, 1234 bytes in all
  *
  * `bytes` and `count` describe the lines, `at` is the arrival time in milliseconds since 1970, `synced` is the log's durable end
- * when the frame was written. `producer` + `sequence`, or `key` + `checksum`, are there when the client sent them. `_crc` is
+ * when the frame was written. `source` is who sent it, `until` the latest event time in it. `producer` + `sequence`, or `key` + `checksum`, are there when the client sent them. `_crc` is
  * zlib's CRC-32 over the text of the `_frame` object followed by the lines.
  *
  * Recovery reads frames until one is cut short or fails its checksum. `synced` then tells a torn tail from damage: if any later
@@ -16,11 +17,13 @@
 import { crc32 } from 'node:zlib'
 import type { AppendBatch } from '../log.ts'
 
-interface FrameHeader {
+export interface FrameHeader {
   bytes: number
   count: number
   at: number
   synced: number
+  source?: string
+  until?: number
   producer?: string
   sequence?: number
   key?: string
@@ -53,6 +56,8 @@ export function encodeFrame(batch: AppendBatch, synced: number): Uint8Array[] {
     count: batch.count,
     at: batch.receivedAtMs,
     synced,
+    ...(batch.source !== undefined && { source: batch.source }),
+    ...(batch.eventTimeMaxMs !== undefined && { until: batch.eventTimeMaxMs }),
     ...(batch.producer && { producer: batch.producer.id, sequence: batch.producer.sequence }),
     ...(batch.idempotency && { key: batch.idempotency.key, checksum: batch.idempotency.checksum }),
   }
@@ -62,8 +67,23 @@ export function encodeFrame(batch: AppendBatch, synced: number): Uint8Array[] {
   return [Buffer.from(`{"_frame":${text}${middle}${crc}}\n`), ...batch.lines]
 }
 
-/** Reads and checks the frame that starts at `start`. */
-export function decodeFrame(buffer: Buffer, start: number): Frame | FrameProblem {
+/** A frame's header line, not yet checked against the lines it stands for. */
+export interface FrameHead {
+  header: FrameHeader
+  linesStart: number
+  /** CRC-32 of the header's text, to be carried on over the lines. */
+  crc: number
+  /** What `closing` of the finished CRC has to be. */
+  ending: string
+}
+
+/** The end of a header line for a CRC-32. */
+export function closing(crc: number): string {
+  return `${crc}}`
+}
+
+/** Reads the header line that starts at `start`. */
+export function decodeHead(buffer: Buffer, start: number): FrameHead | FrameProblem {
   const lineEnd = buffer.indexOf(newline, start)
   const headerEnd = lineEnd === -1 ? Math.min(buffer.length, start + headerBytesMax) : lineEnd
   const prefix = buffer.subarray(start, Math.min(start + opening.length, headerEnd))
@@ -78,10 +98,17 @@ export function decodeFrame(buffer: Buffer, start: number): Frame | FrameProblem
   const text = line.slice(opening.length, split)
   const header = split === -1 ? undefined : parseHeader(text)
   if (header === undefined) return { problem: 'bad', reason: 'an unreadable frame header' }
-  const linesStart = lineEnd + 1
+  return { header, linesStart: lineEnd + 1, crc: crc32(text), ending: line.slice(split + middle.length) }
+}
+
+/** Reads and checks the frame that starts at `start`. */
+export function decodeFrame(buffer: Buffer, start: number): Frame | FrameProblem {
+  const head = decodeHead(buffer, start)
+  if ('problem' in head) return head
+  const { header, linesStart } = head
   const end = linesStart + header.bytes
   if (end > buffer.length) return { problem: 'short', end: end - start }
-  if (`${crc32(buffer.subarray(linesStart, end), crc32(text))}}` !== line.slice(split + middle.length)) {
+  if (closing(crc32(buffer.subarray(linesStart, end), head.crc)) !== head.ending) {
     return { problem: 'bad', reason: 'a checksum that does not match' }
   }
   return { header, linesStart, end }

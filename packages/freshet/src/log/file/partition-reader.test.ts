@@ -79,7 +79,7 @@ describe('a reader', () => {
     const log = await openLog(disk.process())
     await log.trim('trades', await log.ends('trades'))
     await expect(makeReader(disk).read(0, 1000)).rejects.toMatchObject({
-      code: 'corrupt_log',
+      code: 'log_trimmed',
       message: expect.stringContaining('no longer holds position 0'),
     })
   })

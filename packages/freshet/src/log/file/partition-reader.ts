@@ -1,7 +1,7 @@
 /** Reads one partition up to its published end (I2), checking every frame, whole frames at a time. */
 import { FreshetError, systemCodeOf } from '../../runtime/errors.ts'
 import type { FileHandle, FileSystem } from '../../runtime/file-system.ts'
-import type { Chunk } from '../log.ts'
+import type { Chunk, LoggedBatch } from '../log.ts'
 import { readEnd } from './durable-end.ts'
 import { headerBytesMax, walkFrames } from './frame.ts'
 import { damage } from './recovery.ts'
@@ -60,7 +60,7 @@ export class PartitionReader {
     const end = readEnd(this.#fileSystem, this.#logDir, this.#stream, this.#partition) ?? 0
     if (from >= end) {
       if (from > end) await this.#checkHolds(from, end)
-      return { bytes: Buffer.alloc(0), next: BigInt(from), count: 0, receivedAtMs: 0 }
+      return { bytes: Buffer.alloc(0), next: BigInt(from), count: 0, batches: [], receivedAtMs: 0 }
     }
     const { segment, file, next } = await this.#segmentAt(from)
     const start = from - segment.base
@@ -70,9 +70,16 @@ export class PartitionReader {
       const bytes = await file.read(start, wanted)
       let count = 0
       let receivedAtMs = 0
+      const batches: LoggedBatch[] = []
       const walked = walkFrames(bytes, ({ header }) => {
         count += header.count
         receivedAtMs = Math.max(receivedAtMs, header.at)
+        batches.push({
+          count: header.count,
+          receivedAtMs: header.at,
+          source: header.source,
+          eventTimeMaxMs: header.until,
+        })
       })
       if (walked.end > 0) {
         // A file may hold more than the segment: a refused group whose cut the power took back.
@@ -81,6 +88,7 @@ export class PartitionReader {
           bytes: bytes.subarray(0, walked.end),
           next: BigInt(from + walked.end),
           count,
+          batches,
           receivedAtMs,
           ...(whole && { file: segment.path }),
         }
@@ -127,10 +135,13 @@ export class PartitionReader {
     const segment = segments[index]
     if (segment === undefined) {
       const oldest = segments[0]
-      throw new FreshetError('corrupt_log', `The log of "${this.#stream}" no longer holds position ${from}.`, {
-        hint: oldest
-          ? `Its oldest segment starts at ${oldest.base}; restore those before it.`
-          : 'Restore its segments.',
+      if (oldest === undefined) {
+        throw new FreshetError('corrupt_log', `The log of "${this.#stream}" no longer holds position ${from}.`, {
+          hint: 'Restore its segments.',
+        })
+      }
+      throw new FreshetError('log_trimmed', `The log of "${this.#stream}" no longer holds position ${from}.`, {
+        hint: `Its oldest segment starts at ${oldest.base}; restore those before it.`,
       })
     }
     const next = segments[index + 1]?.base

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  batch,
   codeOf,
   idsIn,
   logDir,
@@ -47,6 +48,30 @@ describe('group commit', () => {
     await Promise.all(sent)
     expect(calls.filter((call) => call === 'sync').length).toBe(3)
     expect(await readIds(await openLog(process, { mode: 'read' }))).toHaveLength(20)
+  })
+})
+
+describe('the place of a batch', () => {
+  const sharedFrom = async (nowMs: number, times: readonly number[], together: boolean): Promise<unknown[]> => {
+    const { writer } = await makeWriter({ clock: { nowMs: () => nowMs } })
+    const append = (receivedAtMs: number) => writer.append({ ...numbered('a', receivedAtMs), receivedAtMs })
+    const unmarked = (receivedAtMs: number) => writer.append({ ...batch('x'), receivedAtMs })
+    const appended = []
+    if (together) appended.push(...(await Promise.all(times.map(unmarked))))
+    else for (const time of times) appended.push(await unmarked(time))
+    // Marks make no difference.
+    await append(times.at(-1)!)
+    return appended.map(({ from, place }) =>
+      place?.sameArrivalFrom === undefined ? 'none' : from - place.sameArrivalFrom === 0n ? 'itself' : 'before',
+    )
+  }
+
+  test('says that no other arrived at the same time only where none can come any more', async () => {
+    expect(await sharedFrom(100, [10, 20, 20, 30], true)).toEqual(['none', 'itself', 'before', 'none'])
+    expect(await sharedFrom(30, [10, 20, 20, 30], true)).toEqual(['none', 'itself', 'before', 'itself'])
+    // The clock was set back: arrival times wait for it.
+    expect(await sharedFrom(5, [10, 20, 20, 30], true)).toEqual(['none', 'itself', 'before', 'itself'])
+    expect(await sharedFrom(20, [10, 20, 20, 30], false)).toEqual(['none', 'itself', 'before', 'itself'])
   })
 })
 

@@ -19,16 +19,18 @@ import { dirname } from 'node:path'
 import { FreshetError, messageOf, systemCodeOf } from '../../runtime/errors.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { FileHandle } from '../../runtime/file-system.ts'
-import type { AppendBatch, Appended } from '../log.ts'
+import type { Timers } from '../../runtime/timers.ts'
+import type { AppendBatch, Appended, BatchPlace } from '../log.ts'
 import { encodeEnd, endFile } from './durable-end.ts'
 import { encodeFrame } from './frame.ts'
 import { recoverPartition, type RecoveryOptions } from './recovery.ts'
-import type { SeenBatches } from './seen-batches.ts'
+import type { SeenBatches, SeenPlace } from './seen-batches.ts'
 import { removeOldSeen, saveSeen } from './seen-file.ts'
 import { partitionFolder, segmentPath } from './segments.ts'
 
 export interface WriterOptions extends RecoveryOptions {
   clock: Clock
+  timers: Timers
   segmentBytes: number
   /** Appends are refused while the disk has less than this free. */
   diskFreeBytesMin: number
@@ -57,7 +59,10 @@ export class PartitionWriter {
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
   #diskCheckedMs = Number.NEGATIVE_INFINITY
-  #publishAgain: NodeJS.Timeout | undefined
+  /** Set while an end waits to be published again: what calls that off. */
+  #publishAgain: (() => void) | undefined
+  /** The last batch of this writer. */
+  #latest: SeenPlace | undefined
   #failed = false
   #closed = false
 
@@ -122,7 +127,11 @@ export class PartitionWriter {
     if (this.#closed) throw new FreshetError('shutting_down', 'The log is closed.')
     const first = this.#seen.pending(batch)
     if (first) return { ...(await first), duplicate: true }
-    if (this.#seen.has(batch)) return { position: BigInt(this.#end), duplicate: true }
+    if (this.#seen.has(batch)) {
+      const position = BigInt(this.#end)
+      const known = this.#seen.placeOf(batch)
+      return { from: position, position, duplicate: true, ...(known && { place: this.#batchPlace(known) }) }
+    }
     const outcome = new Promise<Appended>((resolve, reject) => this.#queue.push({ batch, resolve, reject }))
     this.#seen.track(batch, outcome)
     this.#running ??= this.#drain()
@@ -134,7 +143,7 @@ export class PartitionWriter {
     if (this.#closed) return
     this.#closed = true
     await this.#running
-    clearTimeout(this.#publishAgain)
+    this.#publishAgain?.()
     for (const file of [this.#file, this.#endFile]) {
       await file?.close().catch((error: unknown) => this.#warn(error, 'a file of the log could not be closed'))
     }
@@ -142,24 +151,27 @@ export class PartitionWriter {
 
   async #drain(): Promise<void> {
     // Requests that arrived in the same turn of the event loop are written together.
-    await new Promise(setImmediate)
+    await this.#options.timers.turn()
     if (this.#publishAgain) await this.#publish()
     while (this.#queue.length > 0) {
       const group = this.#takeGroup()
       try {
         if (this.#failed) throw this.#broken()
+        const from = this.#end
         const ends = await this.#write(group)
+        const places = this.#placesOf(group, from, ends)
         // Known as durable before anything else happens: the next roll saves what is known.
-        for (const { batch } of group) this.#seen.settle(batch, true)
+        for (const [index, { batch }] of group.entries()) this.#seen.settle(batch, places[index])
         await this.#publish()
         for (const [index, { resolve }] of group.entries()) {
-          resolve({ position: BigInt(ends[index]!), duplicate: false })
+          const place = this.#batchPlace(places[index]!)
+          resolve({ from: place.from, position: place.to, duplicate: false, place })
         }
       } catch (error) {
         const refusal = refusalOf(error, this.#options.stream)
         this.#options.logger.error({ stream: this.#options.stream, error: messageOf(error) }, 'append failed')
         for (const { batch, reject } of group) {
-          this.#seen.settle(batch, false)
+          this.#seen.settle(batch, undefined)
           reject(refusal)
         }
       }
@@ -175,6 +187,39 @@ export class PartitionWriter {
       count++
     }
     return this.#queue.splice(0, count)
+  }
+
+  /**
+   * Where the batches of a durable group are. Arrival times do not go back, so when the next batch waiting has a later one, or none
+   * waits and the clock is past it, no batch to come has the same.
+   */
+  #placesOf(group: readonly Waiting[], start: number, ends: readonly number[]): SeenPlace[] {
+    const nowMs = this.#options.clock.nowMs()
+    let former = this.#latest
+    let from = start
+    const places = group.map(({ batch: { count, receivedAtMs } }, index): SeenPlace => {
+      const isLikeFormer = former?.receivedAtMs === receivedAtMs
+      const next = group[index + 1] ?? this.#queue[0]
+      const isLikeNext = next === undefined ? nowMs <= receivedAtMs : next.batch.receivedAtMs <= receivedAtMs
+      const first = isLikeFormer ? (former!.sameArrivalFrom ?? former!.from) : from
+      const sameArrivalFrom = isLikeFormer || isLikeNext ? first : undefined
+      former = { from, to: ends[index]!, count, receivedAtMs, sameArrivalFrom }
+      from = former.to
+      return former
+    })
+    this.#latest = former
+    return places
+  }
+
+  #batchPlace({ from, to, count, receivedAtMs, sameArrivalFrom }: SeenPlace): BatchPlace {
+    return {
+      partition: this.#options.partition,
+      from: BigInt(from),
+      to: BigInt(to),
+      count,
+      receivedAtMs,
+      sameArrivalFrom: sameArrivalFrom === undefined ? undefined : BigInt(sameArrivalFrom),
+    }
   }
 
   /** Makes a group durable; gives the position behind each batch. */
@@ -205,15 +250,15 @@ export class PartitionWriter {
 
   /** Tells readers the durable end. A failure only delays them: what is durable is acknowledged all the same. */
   async #publish(): Promise<void> {
-    clearTimeout(this.#publishAgain)
+    this.#publishAgain?.()
     this.#publishAgain = undefined
     try {
       await this.#endFile.write([encodeEnd(this.#end)], 0)
     } catch (error) {
       this.#warn(error, 'the end of the log could not be published; readers wait')
-      this.#publishAgain = setTimeout(() => {
+      this.#publishAgain = this.#options.timers.after(publishAgainMs, () => {
         this.#running ??= this.#drain()
-      }, publishAgainMs).unref()
+      })
     }
   }
 

@@ -21,7 +21,7 @@ import type { FileSystem } from '../../runtime/file-system.ts'
 import type { Logger } from '../../runtime/logging.ts'
 import { readEnd } from './durable-end.ts'
 import { framesBehind, walkFrames, type Frame, type FrameProblem } from './frame.ts'
-import type { Marks, SeenBatches } from './seen-batches.ts'
+import type { Marks, SeenBatches, SeenPlace } from './seen-batches.ts'
 import { loadSeen, removeOldSeen } from './seen-file.ts'
 import { listSegments, partitionFolder, type Segment } from './segments.ts'
 
@@ -78,8 +78,11 @@ export async function recoverPartition<Outcome>(
     logger.error(gap, 'the memory of seen batches has a gap: repeats of batches in it will be taken again')
   }
 
+  let former: SeenPlace | undefined
   const remember = (base: number, until: number) => (frame: Frame, start: number) => {
-    if (base + start >= from && base + start < until) seen.add(marksOf(frame))
+    if (base + start < from || base + start >= until) return
+    former = placeOf(frame, base, start, former)
+    seen.add(marksOf(frame), former)
   }
   for (const [index, segment] of segments.entries()) {
     const next = segments[index + 1]
@@ -153,6 +156,17 @@ function marksOf({ header }: Frame): Marks {
     ...(header.producer !== undefined && { producer: { id: header.producer, sequence: header.sequence ?? 0 } }),
     ...(header.key !== undefined && { idempotency: { key: header.key, checksum: header.checksum ?? 0 } }),
   }
+}
+
+/**
+ * Where a frame is.
+ * @param former where the one before it is: it is told that it shares its arrival time, if it does
+ */
+function placeOf({ header, end }: Frame, base: number, start: number, former: SeenPlace | undefined): SeenPlace {
+  const place = { from: base + start, to: base + end, count: header.count, receivedAtMs: header.at }
+  if (former?.receivedAtMs !== header.at) return { ...place, sameArrivalFrom: undefined }
+  former.sameArrivalFrom ??= former.from
+  return { ...place, sameArrivalFrom: former.sameArrivalFrom }
 }
 
 function reasonOf(stopped: FrameProblem | undefined): string {

@@ -1,12 +1,15 @@
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { batch, nowMs, numbered } from '../../../test/simulation/log-fixture.ts'
-import { keyAgeMaxMs, rangesMax, SeenBatches, type Marks } from './seen-batches.ts'
+import { keyAgeMaxMs, rangesMax, SeenBatches, type Marks, type SeenPlace } from './seen-batches.ts'
 
 const keyed = (key: string, checksum = 1, receivedAtMs = nowMs): Marks => ({
   idempotency: { key, checksum },
   receivedAtMs,
 })
+
+const place: SeenPlace = { from: 0, to: 100, count: 2, receivedAtMs: nowMs, sameArrivalFrom: undefined }
 
 const reloaded = (seen: SeenBatches<unknown>, atMs = nowMs): SeenBatches<unknown> => {
   const copy = new SeenBatches()
@@ -23,7 +26,7 @@ describe('sequence numbers', () => {
         const model = new Set<string>()
         for (const { id, sequence, save } of steps) {
           expect(seen.has(numbered(id, sequence))).toBe(model.has(`${id} ${sequence}`))
-          seen.add(numbered(id, sequence))
+          seen.add(numbered(id, sequence), place)
           model.add(`${id} ${sequence}`)
           if (save) seen = reloaded(seen)
           expect(seen.has(numbered(id, sequence))).toBe(true)
@@ -34,7 +37,7 @@ describe('sequence numbers', () => {
 
   test('with too many holes are refused, and those that fill holes are not', () => {
     const seen = new SeenBatches()
-    for (let index = 0; index < rangesMax; index++) seen.add(numbered('a', index * 3))
+    for (let index = 0; index < rangesMax; index++) seen.add(numbered('a', index * 3), place)
     expect(() => seen.has(numbered('a', rangesMax * 3))).toThrow(expect.objectContaining({ code: 'sequence_gap' }))
     expect(seen.has(numbered('a', 1))).toBe(false)
     expect(seen.has(numbered('a', 3))).toBe(true)
@@ -42,11 +45,11 @@ describe('sequence numbers', () => {
   })
 
   test('of the producers heard of last are remembered, and memory is bounded', () => {
-    const seen = new SeenBatches({ rangesKept: 100, keysKept: 100 })
-    for (let index = 0; index < 1000; index++) seen.add(numbered(`p${index}`, 0))
+    const seen = new SeenBatches({ rangesKept: 100, keysKept: 100, placesKept: 100 })
+    for (let index = 0; index < 1000; index++) seen.add(numbered(`p${index}`, 0), place)
     for (let index = 900; index < 1000; index++) expect(seen.has(numbered(`p${index}`, 0))).toBe(true)
     expect(seen.has(numbered('p0', 0))).toBe(false)
-    expect(seen.encode(nowMs).length).toBeLessThan(200 * 40)
+    expect(seen.encode(nowMs).length).toBeLessThan(200 * 100)
   })
 })
 
@@ -54,7 +57,7 @@ describe('idempotency keys', () => {
   test('are known with their body, and refused with another', () => {
     const seen = new SeenBatches()
     expect(seen.has(keyed('k'))).toBe(false)
-    seen.add(keyed('k'))
+    seen.add(keyed('k'), place)
     for (const memory of [seen, reloaded(seen)]) {
       expect(memory.has(keyed('k'))).toBe(true)
       expect(() => memory.has(keyed('k', 2))).toThrow(expect.objectContaining({ code: 'idempotency_conflict' }))
@@ -63,7 +66,7 @@ describe('idempotency keys', () => {
 
   test('are forgotten after their time, and are not when the clock is set back', () => {
     const seen = new SeenBatches()
-    seen.add(keyed('k'))
+    seen.add(keyed('k'), place)
     expect(seen.has(keyed('k', 1, nowMs - 3 * keyAgeMaxMs))).toBe(true)
     expect(seen.has(keyed('k', 1, nowMs + keyAgeMaxMs))).toBe(true)
     expect(seen.has(keyed('k', 2, nowMs + keyAgeMaxMs + 1))).toBe(false)
@@ -71,10 +74,54 @@ describe('idempotency keys', () => {
   })
 
   test('are bounded, the newest kept', () => {
-    const seen = new SeenBatches({ rangesKept: 100, keysKept: 100 })
-    for (let index = 0; index < 1000; index++) seen.add(keyed(`k${index}`))
+    const seen = new SeenBatches({ rangesKept: 100, keysKept: 100, placesKept: 100 })
+    for (let index = 0; index < 1000; index++) seen.add(keyed(`k${index}`), place)
     for (let index = 900; index < 1000; index++) expect(seen.has(keyed(`k${index}`))).toBe(true)
     expect(seen.has(keyed('k0'))).toBe(false)
+  })
+})
+
+describe('places', () => {
+  const at = (from: number, sameArrivalFrom?: number): SeenPlace => ({
+    ...place,
+    from,
+    to: from + 100,
+    sameArrivalFrom,
+  })
+
+  test('are told for batches under either mark, also once saved', () => {
+    const seen = new SeenBatches()
+    seen.add(numbered('a', 1), at(0))
+    seen.add(numbered('a', 2), at(2 ** 50, 2 ** 49))
+    seen.add(keyed('1 a'), at(200, 0))
+    for (const memory of [seen, reloaded(seen)]) {
+      expect(memory.placeOf(numbered('a', 1))).toEqual(at(0))
+      expect(memory.placeOf(numbered('a', 2))).toEqual(at(2 ** 50, 2 ** 49))
+      expect(memory.placeOf(keyed('1 a'))).toEqual(at(200, 0))
+      expect(memory.placeOf(keyed('a'))).toBeUndefined()
+      expect(memory.placeOf(numbered('a', 3))).toBeUndefined()
+      expect(memory.placeOf(batch('x'))).toBeUndefined()
+    }
+  })
+
+  test('are forgotten before the batches are, and memory is bounded', () => {
+    const seen = new SeenBatches({ rangesKept: 100, keysKept: 100, placesKept: 10 })
+    for (let index = 0; index < 1000; index++) seen.add(numbered('a', index), at(index * 100))
+    for (let index = 990; index < 1000; index++) {
+      expect(seen.placeOf(numbered('a', index))).toEqual(at(index * 100))
+    }
+    expect(seen.placeOf(numbered('a', 0))).toBeUndefined()
+    expect(seen.has(numbered('a', 0))).toBe(true)
+    expect(seen.encode(nowMs).length).toBeLessThan(20 * 100)
+  })
+
+  test('are none in a memory that was saved before there were places', () => {
+    const text = `{"producers":[["a",[[0,5]]]],"keys":[["k",1,${nowMs}]]}`
+    const seen = new SeenBatches()
+    expect(seen.decode(Buffer.from(`${crc32(text)}\n${text}\n`))).toBe(true)
+    expect(seen.has(numbered('a', 5))).toBe(true)
+    expect(seen.has(keyed('k'))).toBe(true)
+    expect(seen.placeOf(numbered('a', 5))).toBeUndefined()
   })
 })
 
@@ -88,7 +135,7 @@ describe('a batch that is being written', () => {
       expect(seen.pending(numbered('a', 1))).toBe(outcome)
       expect(seen.pending(numbered('a', 2))).toBeUndefined()
       expect(seen.has(one)).toBe(false)
-      seen.settle(one, durable)
+      seen.settle(one, durable ? place : undefined)
       expect(seen.pending(one)).toBeUndefined()
       expect(seen.has(one)).toBe(durable)
     }
@@ -111,8 +158,8 @@ describe('a batch that is being written', () => {
 
 test('saved memory with any byte changed or missing is refused whole', () => {
   const seen = new SeenBatches()
-  seen.add(numbered('a', 1))
-  seen.add(keyed('k'))
+  seen.add(numbered('a', 1), place)
+  seen.add(keyed('k'), place)
   const bytes = seen.encode(nowMs)
   for (let index = 0; index < bytes.length; index++) {
     const changed = Buffer.from(bytes)

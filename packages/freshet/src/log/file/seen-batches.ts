@@ -8,6 +8,9 @@
  *
  * Memory is bounded: what was used longest ago is forgotten first, a producer with all its numbers (recent-map.ts). A repeat that
  * comes after that is taken anew, and left to the engine's de-duplication by event id.
+ *
+ * Of the newest batches it is also known where they are, so that a repeat can be told what became of the first. That is forgotten
+ * sooner, and does no harm when it is.
  */
 import { crc32 } from 'node:zlib'
 import { FreshetError } from '../../runtime/errors.ts'
@@ -23,6 +26,19 @@ const rangesKept = 100_000
 const keysKept = 100_000
 export const keyAgeMaxMs = 24 * 3600 * 1000
 
+/** Batches whose places are remembered at least. */
+const placesKept = 20_000
+
+/** Where a batch is in the partition. */
+export interface SeenPlace {
+  from: number
+  to: number
+  count: number
+  receivedAtMs: number
+  /** See `BatchPlace`. */
+  sameArrivalFrom: number | undefined
+}
+
 interface SeenKey {
   checksum: number
   at: number
@@ -35,6 +51,7 @@ export type Marks = Pick<AppendBatch, 'producer' | 'idempotency' | 'receivedAtMs
 interface SeenLimits {
   rangesKept: number
   keysKept: number
+  placesKept: number
 }
 
 /** What identifies a batch across repeats; `undefined` for one that carries neither mark. */
@@ -46,11 +63,14 @@ function nameOf(batch: Marks): string | undefined {
 export class SeenBatches<Outcome> {
   readonly #producers: RecentMap<Ranges>
   readonly #keys: RecentMap<SeenKey>
+  /** By the batch's name. */
+  readonly #places: RecentMap<SeenPlace>
   readonly #pending = new Map<string, { outcome: Promise<Outcome>; checksum: number | undefined }>()
 
-  constructor(limits: SeenLimits = { rangesKept, keysKept }) {
+  constructor(limits: SeenLimits = { rangesKept, keysKept, placesKept }) {
     this.#producers = new RecentMap(limits.rangesKept)
     this.#keys = new RecentMap(limits.keysKept)
+    this.#places = new RecentMap(limits.placesKept)
   }
 
   /** True when the batch is durable already. @throws FreshetError `idempotency_conflict`, `sequence_gap` */
@@ -75,6 +95,12 @@ export class SeenBatches<Outcome> {
     return true
   }
 
+  /** Where a batch that is durable already is, unless that is forgotten. */
+  placeOf(batch: Marks): SeenPlace | undefined {
+    const name = nameOf(batch)
+    return name === undefined ? undefined : this.#places.get(name)
+  }
+
   /** The outcome of the same batch if it is being written right now. @throws FreshetError `idempotency_conflict` */
   pending(batch: Marks): Promise<Outcome> | undefined {
     const name = nameOf(batch)
@@ -92,16 +118,22 @@ export class SeenBatches<Outcome> {
     this.#pending.set(name, { outcome, checksum: batch.producer ? undefined : batch.idempotency?.checksum })
   }
 
-  /** Ends `track`: the batch is remembered if it has become durable. The caller says so before it saves what `encode` gives. */
-  settle(batch: Marks, durable: boolean): void {
+  /**
+   * Ends `track`: the batch is remembered if it has become durable, at `place`. The caller says so before it saves what `encode`
+   * gives.
+   */
+  settle(batch: Marks, place: SeenPlace | undefined): void {
     const name = nameOf(batch)
     if (name === undefined) return
     this.#pending.delete(name)
-    if (durable) this.add(batch)
+    if (place !== undefined) this.add(batch, place)
   }
 
   /** Remembers a durable batch. */
-  add(batch: Marks): void {
+  add(batch: Marks, place: SeenPlace): void {
+    const name = nameOf(batch)
+    if (name === undefined) return
+    this.#places.set(name, place, 1)
     if (batch.producer) {
       const { id, sequence } = batch.producer
       const ranges = this.#producers.get(id) ?? []
@@ -118,20 +150,38 @@ export class SeenBatches<Outcome> {
     for (const [key, { checksum, at }] of this.#keys.entries()) {
       if (nowMs - at <= keyAgeMaxMs) keys.push([key, checksum, at])
     }
-    const text = JSON.stringify({ producers: [...this.#producers.entries()], keys })
+    const places = [...this.#places.entries()].map(([name, place]) => [name, ...numbersOf(place)])
+    const text = JSON.stringify({ producers: [...this.#producers.entries()], keys, places })
     return Buffer.from(`${crc32(text)}\n${text}\n`)
   }
 
-  /** Takes over what `encode` wrote; false, and nothing changed, when the bytes are damaged. */
+  /** Takes over what `encode` wrote, or its former self, without places; false, and nothing changed, when the bytes are damaged. */
   decode(bytes: Buffer): boolean {
     const split = bytes.indexOf('\n')
     const text = bytes.subarray(split + 1, -1)
     if (split === -1 || bytes.at(-1) !== 10 || bytes.toString('latin1', 0, split) !== String(crc32(text))) return false
-    const saved = JSON.parse(text.toString()) as { producers: [string, Ranges][]; keys: [string, number, number][] }
+    const saved = JSON.parse(text.toString()) as SavedBatches
     for (const [id, ranges] of saved.producers) this.#producers.set(id, ranges, ranges.length)
     for (const [key, checksum, at] of saved.keys) this.#keys.set(key, { checksum, at }, 1)
+    for (const [name, from, to, count, receivedAtMs, sameArrivalFrom] of saved.places ?? []) {
+      this.#places.set(name, { from, to, count, receivedAtMs, sameArrivalFrom }, 1)
+    }
     return true
   }
+}
+
+type PlaceNumbers = [from: number, to: number, count: number, receivedAtMs: number, sameArrivalFrom?: number]
+
+interface SavedBatches {
+  producers: [id: string, ranges: Ranges][]
+  keys: [key: string, checksum: number, at: number][]
+  places?: [name: string, ...PlaceNumbers][]
+}
+
+function numbersOf({ from, to, count, receivedAtMs, sameArrivalFrom }: SeenPlace): PlaceNumbers {
+  return sameArrivalFrom === undefined
+    ? [from, to, count, receivedAtMs]
+    : [from, to, count, receivedAtMs, sameArrivalFrom]
 }
 
 function checkSame(checksum: number, before: number, key: string): void {

@@ -77,6 +77,17 @@ describe('the local object store', () => {
     expect(calls).toEqual(['syncDir /a'])
   })
 
+  test('a name that is said to be taken is durable, also when its own writer could not make it so', async () => {
+    await store.put('a/x', Buffer.from('1'))
+    failAt = 'syncDir'
+    await expect(store.putIfAbsent('a/z', Buffer.from('1'))).rejects.toThrow('syncDir failed')
+    await expect(store.putIfAbsent('a/z', Buffer.from('1'))).rejects.toThrow('syncDir failed')
+    failAt = undefined
+    calls = []
+    expect(await store.putIfAbsent('a/z', Buffer.from('1'))).toBe(false)
+    expect(calls.at(-1)).toBe('syncDir /a')
+  })
+
   test('the folders above a new object are made durable, also when they were there already', async () => {
     await nodeFileSystem.makeDir(join(root, 'a', 'b'))
     await store.put('a/b/x', Buffer.from('1'))

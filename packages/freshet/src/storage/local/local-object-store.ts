@@ -18,7 +18,8 @@ export interface LocalObjectStoreOptions {
   random: Random
 }
 
-const temporaryPrefix = '.tmp-'
+/** What the names of files begin with that are not in place yet. */
+export const temporaryPrefix = '.tmp-'
 const missingCodes: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'EISDIR'])
 
 export class LocalObjectStore implements ObjectStore {
@@ -74,8 +75,10 @@ export class LocalObjectStore implements ObjectStore {
       })
       return true
     } catch (error) {
-      if (systemCodeOf(error) === 'EEXIST') return false
-      throw error
+      if (systemCodeOf(error) !== 'EEXIST') throw error
+      // Its writer may not have got round to this: what is said to be taken must stay so.
+      await this.#fileSystem.syncDir(dirname(path))
+      return false
     }
   }
 

@@ -1,0 +1,93 @@
+/** The rows of a ledger (I6): what became of the events of one source that arrived within one hour. */
+
+export interface LedgerCounts {
+  /** Events that the log took. */
+  accepted: number
+  /** ... that are rows of the table. */
+  committed: number
+  /** ... that repeat another one. */
+  deduplicated: number
+  /** ... that are in `dead_letters`. */
+  deadLettered: number
+}
+
+export interface LedgerRow extends LedgerCounts {
+  /** null for events without a source. */
+  source: string | null
+  /** Hour of arrival: whole hours since 1970. */
+  hour: number
+}
+
+/** A row as it is stored: source, hour, accepted, committed, deduplicated, dead-lettered. */
+export type StoredRow = [string | null, number, number, number, number, number]
+
+export const hourMs = 3_600_000
+
+/** Adds up ledger rows: one remains for each source and hour. */
+export class LedgerSum {
+  readonly #rows = new Map<string, LedgerRow>()
+
+  constructor(rows: Iterable<LedgerRow> = []) {
+    this.addAll(rows)
+  }
+
+  get size(): number {
+    return this.#rows.size
+  }
+
+  add(row: LedgerRow): void {
+    const key = keyOf(row)
+    const sum = this.#rows.get(key)
+    if (sum === undefined) this.#rows.set(key, { ...row })
+    else addCounts(sum, row)
+  }
+
+  addAll(rows: Iterable<LedgerRow>): void {
+    for (const row of rows) this.add(row)
+  }
+
+  /** The rows in order of hour and source. */
+  rows(): LedgerRow[] {
+    return [...this.#rows.values()].toSorted(
+      (a, b) => a.hour - b.hour || ((a.source ?? '') < (b.source ?? '') ? -1 : a.source === b.source ? 0 : 1),
+    )
+  }
+
+  totals(): LedgerCounts {
+    return totalOf(this.#rows.values())
+  }
+}
+
+export function totalOf(rows: Iterable<LedgerCounts>): LedgerCounts {
+  const total: LedgerCounts = { accepted: 0, committed: 0, deduplicated: 0, deadLettered: 0 }
+  for (const row of rows) addCounts(total, row)
+  return total
+}
+
+export function storedRow({ source, hour, accepted, committed, deduplicated, deadLettered }: LedgerRow): StoredRow {
+  return [source, hour, accepted, committed, deduplicated, deadLettered]
+}
+
+/** @throws Error when it is no row, or one that does not balance */
+export function readStoredRow(stored: unknown): LedgerRow {
+  const [source, hour, accepted, committed, deduplicated, deadLettered] = stored as StoredRow
+  const numbers = [hour, accepted, committed, deduplicated, deadLettered]
+  if ((source !== null && typeof source !== 'string') || !numbers.every(Number.isSafeInteger)) {
+    throw new Error(`${JSON.stringify(stored)} is no row of a ledger`)
+  }
+  if (accepted !== committed + deduplicated + deadLettered) {
+    throw new Error(`the row ${JSON.stringify(stored)} does not balance`)
+  }
+  return { source, hour, accepted, committed, deduplicated, deadLettered }
+}
+
+function keyOf({ source, hour }: LedgerRow): string {
+  return source === null ? String(hour) : `${hour} ${source}`
+}
+
+function addCounts(sum: LedgerCounts, more: LedgerCounts): void {
+  sum.accepted += more.accepted
+  sum.committed += more.committed
+  sum.deduplicated += more.deduplicated
+  sum.deadLettered += more.deadLettered
+}
