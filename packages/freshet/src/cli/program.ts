@@ -7,6 +7,7 @@ import { exitCodeOf, exitCodes } from './exit-codes.ts'
 import { addInit } from './init.ts'
 import { renderFailure } from './output/failure.ts'
 import { styleFor } from './output/style.ts'
+import { addProve } from './prove.ts'
 import { addReceipt } from './receipt.ts'
 import { addSend } from './send.ts'
 import { addServe } from './serve.ts'
@@ -44,6 +45,7 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   addSites(program, environment)
   addStatus(program, environment)
   addVerify(program, environment)
+  addProve(program, environment)
   try {
     await program.parseAsync([...args], { from: 'user' })
     return exitCode
