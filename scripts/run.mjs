@@ -67,6 +67,12 @@ const tasks = {
     run: ({ args, runNode }) =>
       runNode(tool('vitest', 'vitest.mjs'), ['run', '--config', 'vitest.interop.config.ts', ...args], root),
   },
+  simulate: {
+    summary: 'seeded simulation of the whole system (-- --seeds N --from S, --bug NAME)',
+    builds: false,
+    run: ({ args, runNode }) =>
+      runNode(join(root, 'packages', 'freshet', 'test', 'simulation', 'system', 'simulate.ts'), args),
+  },
   lint: {
     summary: 'lint, with type-aware rules',
     builds: true,
@@ -76,6 +82,11 @@ const tasks = {
     summary: 'format every file in place',
     builds: false,
     run: ({ args, runNode }) => runNode(tool('oxfmt', 'bin/oxfmt'), args, root),
+  },
+  chaos: {
+    summary: 'kill -9 under load, round after round (-- --rounds N, --seed S)',
+    builds: true,
+    run: ({ args, runNode }) => runNode(join(root, 'test', 'chaos', 'chaos.ts'), args),
   },
   bench: {
     summary: 'benchmarks (-- --quick, --only NAME, --json FILE)',

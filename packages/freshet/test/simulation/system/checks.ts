@@ -1,0 +1,180 @@
+/** What must hold of the simulated disk: after each commit, before each trim, after each power cut. */
+import { join } from 'node:path'
+import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api'
+import { tablePositions } from '../../../src/lake/metadata.ts'
+import { planScan } from '../../../src/lake/scan.ts'
+import { readEnd } from '../../../src/log/file/durable-end.ts'
+import { SimulatedFile } from '../simulated-file.ts'
+import { lakeDir, logDir, type Machine } from './machine.ts'
+import { batchesIn, eventsIn, list, type StreamModel } from './model.ts'
+import { storedLake, storedView } from './stored-view.ts'
+import { crc32 } from 'node:zlib'
+import { Violation } from './world.ts'
+
+let reader: Promise<DuckDBConnection> | undefined
+
+/** A DuckDB of the checks' own, shared by all worlds of this process. */
+function database(): Promise<DuckDBConnection> {
+  reader ??= DuckDBInstance.create(':memory:', { threads: '1' }).then((instance) => instance.connect())
+  return reader
+}
+
+interface Segment {
+  base: number
+  bytes: Buffer
+}
+
+export class Checks {
+  readonly #machine: Machine
+  readonly #models: ReadonlyMap<string, StreamModel>
+  /** Rows of data files that were read before. */
+  readonly #rows = new Map<string, number[]>()
+
+  constructor(machine: Machine, models: ReadonlyMap<string, StreamModel>) {
+    this.#machine = machine
+    this.#models = models
+  }
+
+  /** I3, I5: the rows of a table's current snapshot are the events below its positions; every live file is there. */
+  async table(model: StreamModel): Promise<{ position: number; rows: number }> {
+    const { catalog, store } = storedLake(this.#machine)
+    const table = await catalog.load(model.name)
+    if (table === undefined) return { position: 0, rows: 0 }
+    const position = Number(tablePositions(table.metadata).get(0) ?? 0n)
+    const { files } = await planScan(store, table)
+    const rows: number[] = []
+    for (const { key, recordCount, bytes } of files) {
+      const stored = this.#machine.disk.entry(`${lakeDir}/${key}`)
+      if (!(stored instanceof SimulatedFile))
+        throw new Violation('I3', `${model.name}: the data file ${key} of a live manifest is not there`)
+      if (stored.length !== bytes)
+        throw new Violation(
+          'I3',
+          `${model.name}: the data file ${key} has ${stored.length} bytes, its manifest says ${bytes}`,
+        )
+      const found = await this.#rowsOf(key)
+      if (found.length !== recordCount)
+        throw new Violation(
+          'I3',
+          `${model.name}: the data file ${key} has ${found.length} rows, its manifest says ${recordCount}`,
+        )
+      rows.push(...found)
+    }
+    if (!model.isBoundary(position))
+      throw new Violation('I3', `${model.name}: the table is at ${position}, where no batch ends`)
+    model.checkRows(rows, `${model.name}, table at ${position}`)
+    const expected = model.distinctBelow(position)
+    if (rows.length !== expected)
+      throw new Violation(
+        'I3',
+        `${model.name}: the table is at ${position} with ${rows.length} rows, below it are ${expected} events`,
+      )
+    return { position, rows: rows.length }
+  }
+
+  /** Where a table is. */
+  async position(stream: string): Promise<number> {
+    const table = await storedLake(this.#machine).catalog.load(stream)
+    return table === undefined ? 0 : Number(tablePositions(table.metadata).get(0) ?? 0n)
+  }
+
+  async positions(): Promise<ReadonlyMap<string, number>> {
+    const positions = new Map<string, number>()
+    for (const name of this.#models.keys()) positions.set(name, await this.position(name))
+    return positions
+  }
+
+  /** Where readers are told that a stream's log ends. */
+  logEnd(stream: string): number {
+    return readEnd(storedView(this.#machine), logDir, stream, 0) ?? 0
+  }
+
+  async #rowsOf(key: string): Promise<number[]> {
+    const known = this.#rows.get(key)
+    if (known !== undefined) return known
+    const connection = await database()
+    try {
+      const result = await connection.runAndReadAll(
+        `SELECT n FROM read_parquet('${join(this.#machine.mirrorDir, key)}')`,
+      )
+      const rows = result.getRows().map(([n]) => Number(n))
+      this.#rows.set(key, rows)
+      return rows
+    } catch (error) {
+      throw new Violation('I3', `the data file ${key} cannot be read: ${String(error).slice(0, 200)}`)
+    }
+  }
+
+  /** I7: what is removed from the log is below what the tables would hold after a power cut right now. */
+  async beforeRemove(path: string): Promise<void> {
+    const match = /^\/data\/log\/([^/]+)\/0\/(\d+)\.ndjson$/.exec(path)
+    if (match === null) return
+    const stream = match[1]!
+    const base = Number(match[2])
+    const next = this.#segments(stream).find((segment) => segment.base > base)?.base ?? Number.POSITIVE_INFINITY
+    const position = await this.#durablePosition(stream)
+    if (next > position)
+      throw new Violation(
+        'I7',
+        `${stream}: the segment from ${base} to ${next} is removed, the table is durable up to ${position}`,
+      )
+  }
+
+  async #durablePosition(stream: string): Promise<number> {
+    const table = await storedLake(this.#machine, true).catalog.load(stream)
+    return table === undefined ? 0 : Number(tablePositions(table.metadata).get(0) ?? 0n)
+  }
+
+  /** I1, I2, I3 right after a power cut, before anything has recovered. */
+  async afterPowerCut(): Promise<void> {
+    this.#rows.clear()
+    for (const model of this.#models.values()) {
+      const { position } = await this.table(model)
+      const segments = this.#segments(model.name)
+      const oldest = segments[0]?.base ?? position
+      if (oldest > position)
+        throw new Violation('I7', `${model.name}: the log begins at ${oldest}, the table is at ${position}`)
+      for (const { from, to, checksum } of model.batchesFrom(oldest)) {
+        if (crc32(bytesAt(segments, from, to)) !== checksum)
+          throw new Violation('I2', `${model.name}: a reader saw the batch at ${from}, and the power cut took it back`)
+      }
+      const kept = new Set(segments.flatMap(({ bytes }) => batchesIn(bytes).flatMap((batch) => eventsIn(batch.bytes))))
+      const lost = [...model.acknowledged].filter((n) => !kept.has(n) && !model.wasRead(n, position))
+      if (lost.length > 0)
+        throw new Violation('I1', `${model.name}: the power cut took events that were acknowledged: ${list(lost)}`)
+    }
+  }
+
+  #segments(stream: string): Segment[] {
+    const folder = `${logDir}/${stream}/0`
+    const view = storedView(this.#machine)
+    const entry = this.#machine.disk.entry(folder)
+    if (entry === undefined || entry instanceof SimulatedFile) return []
+    const names = [...entry.entries.keys()].filter((name) => name.endsWith('.ndjson')).toSorted()
+    return names.map((name, index) => {
+      const base = Number(name.slice(0, 20))
+      const next = names[index + 1]
+      const bytes = view.readNow(`${folder}/${name}`)!
+      return { base, bytes: next === undefined ? bytes : bytes.subarray(0, Number(next.slice(0, 20)) - base) }
+    })
+  }
+
+  /** At the very end: everything acknowledged is in the table, which is all that the log ever held. */
+  async end(): Promise<void> {
+    for (const model of this.#models.values()) {
+      const { position, rows } = await this.table(model)
+      const lost = [...model.acknowledged].filter((n) => !model.wasRead(n, model.end))
+      if (lost.length > 0) throw new Violation('I1', `${model.name}: acknowledged and not in the log: ${list(lost)}`)
+      if (!model.isWhole(position, this.logEnd(model.name)) || rows !== model.distinct)
+        throw new Violation(
+          'I10',
+          `${model.name}: at the end the table is at ${position} of ${model.end} with ${rows} of ${model.distinct} rows`,
+        )
+    }
+  }
+}
+
+function bytesAt(segments: readonly Segment[], from: number, to: number): Buffer {
+  const segment = segments.findLast(({ base }) => base <= from)
+  return segment === undefined ? Buffer.alloc(0) : segment.bytes.subarray(from - segment.base, to - segment.base)
+}
