@@ -3,76 +3,29 @@ import { open, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Catalog } from '../../src/lake/catalog.ts'
-import type { Log } from '../../src/log/log.ts'
-import type { ObjectStore } from '../../src/storage/object-store.ts'
-import { Lab, streamPlan, trade, tradeEvents, until, type EngineOptions, type LabEngine } from './engine-harness.ts'
+import {
+  Lab,
+  streamPlan,
+  trade,
+  tradeEvents,
+  until,
+  type EngineOptions,
+  type LabEngine,
+  type LabEvent,
+} from './engine-harness.ts'
+import { closedToLoader, expectLedgerOfTable } from './ledger-checks.ts'
+import { Freezer, intercepted, never, type Change } from './store-faults.ts'
 
 let lab: Lab
 afterEach(() => lab.close())
 
 const fast = { plan: { lake: { flushIntervalMs: 1 } } }
 const counts = 'select count(*) as n, count(distinct _event_id) as d from trades'
-const never = new Promise<never>(() => undefined)
-
-type Change = 'put' | 'putIfAbsent' | 'delete'
-
-/** Calls `around` for each change of the store, with what it changes and the change itself. */
-function intercepted(
-  store: ObjectStore,
-  around: (change: Change, key: string, apply: () => Promise<unknown>) => Promise<unknown>,
-): ObjectStore {
-  return {
-    get: (key, range) => store.get(key, range),
-    list: (prefix) => store.list(prefix),
-    put: async (key, body) => void (await around('put', key, () => store.put(key, body))),
-    putIfAbsent: async (key, body) => (await around('putIfAbsent', key, () => store.putIfAbsent(key, body))) as boolean,
-    delete: async (keys) => void (await around('delete', keys.join(), () => store.delete(keys))),
-  }
-}
-
-/** Stops an engine dead before or after its n-th change of the store: nothing it does from then on gets anywhere. */
-class Freezer {
-  frozen = false
-  changes = 0
-  readonly #at: number
-  readonly #side: 'before' | 'after'
-
-  constructor(at: number, side: 'before' | 'after') {
-    this.#at = at
-    this.#side = side
-  }
-
-  get options(): EngineOptions {
-    return {
-      wrapStore: (store) =>
-        intercepted(store, async (_, __, apply) => {
-          const mine = ++this.changes === this.#at
-          if (this.frozen) return never
-          if (mine && this.#side === 'before') return this.#freeze()
-          const result = await apply()
-          return mine ? this.#freeze() : result
-        }),
-      wrapLog: (log): Log => ({
-        append: (stream, batch) => log.append(stream, batch),
-        ends: (stream) => log.ends(stream),
-        subscribe: (onGrowth) => log.subscribe(onGrowth),
-        read: (...request) => (this.frozen ? never : log.read(...request)),
-        trim: (...request) => (this.frozen ? never : log.trim(...request)),
-      }),
-    }
-  }
-
-  #freeze(): Promise<never> {
-    this.frozen = true
-    return never
-  }
-}
-
 async function expectTrades(engine: LabEngine, n: number): Promise<void> {
   expect((await engine.sql(counts))[0]).toEqual({ n, d: n })
 }
 
-/** The positions of the table go up by snapshots, and the rows of the files are those that the snapshots say. */
+/** The positions of the table go up by snapshots, the rows of the files are those that the snapshots say, and the ledger agrees. */
 async function expectSoundTable(engine: LabEngine): Promise<void> {
   const snapshots = await engine.sql(
     "select positions, total_rows from freshet.snapshots where stream = 'trades' order by committed_at, total_rows",
@@ -81,6 +34,7 @@ async function expectSoundTable(engine: LabEngine): Promise<void> {
   expect(reached).toEqual(reached.toSorted((a, b) => a - b))
   const rows = await engine.value("select sum(rows) from freshet.files where stream = 'trades'")
   expect(rows).toBe(snapshots.at(-1)!['total_rows'])
+  await expectLedgerOfTable(engine, 'trades')
 }
 
 describe('an engine that is killed', () => {
@@ -95,11 +49,7 @@ describe('an engine that is killed', () => {
       await lab.post('trades', [...tradeEvents(30), ...tradeEvents(30, { prefix: 'late', day: '2013-10-01' })])
       for (let from = 30; !freezer.frozen; from += 10) {
         await lab.post('trades', tradeEvents(20, { from: from - 10 }))
-        await until('a commit, or the freeze', async () => {
-          if (freezer.frozen) return true
-          const { checkpoint, logEnd } = await killed.status('trades')
-          return checkpoint === logEnd
-        })
+        await freezer.committedOrFrozen(killed, 'trades')
       }
       const sent = Number(await killed.value('select count(*) from trades'))
       await killed.abandon()
@@ -121,11 +71,7 @@ describe('an engine that is killed', () => {
       const freezer = new Freezer(step, 'after')
       const killed = await lab.start(freezer.options)
       await lab.post('trades', [trade(`t${step}`, '2013-10-07T00:00:00Z'), { ...broken, id: `x${step}` }])
-      await until('the freeze, or the commit', async () => {
-        if (freezer.frozen) return true
-        const { checkpoint, logEnd } = await killed.status('trades')
-        return checkpoint === logEnd
-      })
+      await freezer.committedOrFrozen(killed, 'trades')
       await killed.abandon()
     }
     const engine = await lab.start()
@@ -133,6 +79,7 @@ describe('an engine that is killed', () => {
     await expectTrades(engine, 6)
     const letters = await engine.sql('select count(*) as n, count(distinct _event_id) as d from dead_letters')
     expect(letters).toEqual([{ n: 6, d: 6 }])
+    await expectSoundTable(engine)
   })
 })
 
@@ -306,6 +253,48 @@ describe('two engines on one lake', () => {
     await expectTrades(engine, 260)
     expect(await engine.value('select count(*) from plain')).toBe(250)
     await expectSoundTable(engine)
+  })
+
+  test('lose no dead letter when one of them commits its own and dies before the stream they are from', async () => {
+    lab = await Lab.open({ plan: { lake: { flushRows: 20 } } })
+    const broken = (id: string): LabEvent => ({
+      id,
+      time: '2013-10-07T00:00:00Z',
+      raw: `{"id":"${id}","price":1,"price":2}`,
+    })
+    const gate = { open: true }
+    const engine = await lab.start(closedToLoader(gate))
+    await lab.post('trades', [broken('x'), ...tradeEvents(5)])
+    await engine.caughtUp('trades')
+    gate.open = false
+    await lab.post('other', [broken('z'), ...tradeEvents(20)])
+    await lab.post('trades', tradeEvents(20))
+    let letters = false
+    const killed = await lab.start({
+      wrapStore: (store) =>
+        intercepted(store, async (_, key, apply) => {
+          if (!key.startsWith('trades/')) return apply()
+          letters = true
+          return never
+        }),
+    })
+    await until('its dead letters are committed', async () => letters)
+    await killed.abandon()
+    await lab.post('trades', [broken('y'), ...tradeEvents(25)])
+    gate.open = true
+    let posted = 25
+    await until('all that is committed', async () => {
+      await lab.post('trades', tradeEvents(1, { from: posted++ }))
+      const { ledger } = await engine.status('trades')
+      return ledger?.committed !== undefined && ledger.committed >= 25
+    })
+    await engine.stop()
+    const next = await lab.start()
+    await expectTrades(next, posted)
+    await expectSoundTable(next)
+    const found = await next.sql('select event from dead_letters')
+    const ids = found.map(({ event }) => String(event).replace(/.*"id":"(\w)".*/, '$1'))
+    expect(ids.toSorted()).toEqual(['x', 'y', 'z'])
   })
 
   test('keep a column as wide as either of them made it', async () => {
