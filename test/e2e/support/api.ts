@@ -36,6 +36,7 @@ export async function post(
   stream: string,
   events: readonly unknown[] | string,
   headers: Record<string, string> = {},
+  signal?: AbortSignal,
 ): Promise<Answer> {
   const body = typeof events === 'string' ? events : events.map((event) => `${JSON.stringify(event)}\n`).join('')
   return answerOf(
@@ -43,6 +44,7 @@ export async function post(
       method: 'POST',
       headers: { 'content-type': ndjson, ...headers },
       body,
+      ...(signal && { signal }),
     }),
   )
 }
@@ -66,7 +68,7 @@ export async function rows(url: string, sql: string): Promise<Row[]> {
 
 export interface Status {
   processes: ProcessStatus[]
-  engine: { available: boolean }
+  engine: { available: boolean; catchingUp: boolean }
   streams: StreamStatus[]
 }
 

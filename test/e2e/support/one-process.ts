@@ -11,6 +11,8 @@ import { openDataFolder } from '../../../packages/freshet/src/runtime/data-folde
 import { nodeFileSystem as fileSystem } from '../../../packages/freshet/src/runtime/file-system.ts'
 import { silentLogger as logger } from '../../../packages/freshet/src/runtime/logging.ts'
 import { systemRandom as random } from '../../../packages/freshet/src/runtime/random.ts'
+import { systemTimers as timers } from '../../../packages/freshet/src/runtime/timers.ts'
+import { openSiteRegistry } from '../../../packages/freshet/src/sites/sqlite/sqlite-site-registry.ts'
 import { LocalObjectStore } from '../../../packages/freshet/src/storage/local/local-object-store.ts'
 
 /** The system's time, and however far it was moved. */
@@ -35,7 +37,7 @@ export interface OneProcess {
 export async function serveHere(dataDir: string, words: Record<string, unknown>, clock: Clock): Promise<OneProcess> {
   const plan = checkConfig(words, { baseDir: dataDir, cwd: dataDir, mode: 'dev', overrides: { dataDir, port: 0 } })
   const version = '0.0.0'
-  const { logDir, lakeDir, tmpDir, runDir } = await openDataFolder({ dataDir, version, fileSystem })
+  const { logDir, lakeDir, sitesDir, tmpDir, cacheDir, runDir } = await openDataFolder({ dataDir, version, fileSystem })
   const socket = join(runDir, 'engine.sock')
   const logOptions = {
     dir: logDir,
@@ -43,14 +45,17 @@ export async function serveHere(dataDir: string, words: Record<string, unknown>,
     diskFreeBytesMin: 0,
     fileSystem,
     clock,
+    timers,
     logger,
   }
   const written = await openFileLog({ ...logOptions, mode: 'write' })
   const read = await openFileLog({ ...logOptions, mode: 'read' })
   const store = new LocalObjectStore({ root: lakeDir, fileSystem, random })
   const catalog = new FileCatalog({ store, rootLocation: pathToFileURL(lakeDir).href, logger })
-  const common = { plan, clock, random, logger, version }
-  const engine = await openEngine({ ...common, log: read, catalog, store, logDir, lakeDir, tmpDir, socket, fileSystem })
+  const sites = openSiteRegistry(join(sitesDir, 'registry.db'), clock)
+  const common = { plan, sites, clock, timers, random, logger, version }
+  const folders = { logDir, lakeDir, tmpDir, cacheDir, socket }
+  const engine = await openEngine({ ...common, ...folders, log: read, catalog, store, fileSystem })
   await engine.start()
   const gateway = createGateway({ ...common, log: written, engineSocket: socket, processes: () => [] })
   const { url } = await gateway.start()
@@ -58,6 +63,7 @@ export async function serveHere(dataDir: string, words: Record<string, unknown>,
     url,
     stop: async () => {
       await gateway.stop()
+      sites.close()
       await written.close()
       await engine.stop()
       await read.close()

@@ -48,9 +48,9 @@ export class Scene {
     return running
   }
 
-  /** Stops everything and removes the folder. */
-  async close(): Promise<void> {
+  /** Stops everything and removes the folder, unless it is to be kept. */
+  async close({ keep = false } = {}): Promise<void> {
     for (const server of this.#servers) await server.stop()
-    rmSync(this.folder, { recursive: true, force: true })
+    if (!keep) rmSync(this.folder, { recursive: true, force: true })
   }
 }

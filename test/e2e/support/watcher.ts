@@ -1,22 +1,29 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { Refused, rows } from './api.ts'
+import { query, Refused, type Answer, type Row } from './api.ts'
 import { until } from './until.ts'
 
 export interface WatchOptions {
   url: string
   stream: string
   batchEvents: number
+  /** Milliseconds between two queries. */
+  paceMs?: number
 }
 
-const paceMs = 20
+const defaultPaceMs = 20
 
 /**
  * Reads the stream of `Producers` all the time and checks in every answer that each event is there once (I4, I5), and that each
- * producer's events are there without a gap: as it sends batch after batch, all of those up to the newest visible one.
+ * producer's events are there without a gap: as it sends batch after batch, all of those up to the newest visible one. What one
+ * answer had, the next must have too, whatever was started again in between, unless it says that it is behind.
  */
 export class Watcher {
   /** Answers that were checked. */
   reads = 0
+  /** Answers that said that they are behind. */
+  readsBehind = 0
+  /** Batches in the newest answer, by producer. */
+  readonly seen = new Map<string, number>()
   readonly #options: WatchOptions
   readonly #running: Promise<void>
   #stopping = false
@@ -44,13 +51,14 @@ export class Watcher {
   }
 
   async #run(): Promise<void> {
-    const { url, stream, batchEvents } = this.#options
+    const { url, stream, batchEvents, paceMs = defaultPaceMs } = this.#options
     const sql = `SELECT producer, count(*)::INT AS events, count(DISTINCT _event_id)::INT AS ids,
       (max(sequence) + 1)::INT AS batches FROM ${stream} GROUP BY producer ORDER BY producer`
     for (; !this.#stopping; await delay(paceMs)) {
-      const found = await rows(url, sql).catch(tolerate)
-      if (found === undefined) continue
-      for (const { producer, events, ids, batches } of found) {
+      const answer = await ask(url, sql)
+      if (answer === undefined) continue
+      this.#compare(answer)
+      for (const { producer, events, ids, batches } of answer.body['rows'] as Row[]) {
         const expected = Number(batches) * batchEvents
         if (events === expected && ids === expected) continue
         throw new Error(
@@ -60,10 +68,28 @@ export class Watcher {
       this.reads++
     }
   }
+
+  /** Whether an answer has all that the one before it had. */
+  #compare({ headers, body }: Answer): void {
+    const found = new Map((body['rows'] as Row[]).map((row) => [String(row['producer']), Number(row['batches'])]))
+    const behind = headers.get('freshet-lag-bytes')
+    if (behind !== null) this.readsBehind++
+    else {
+      for (const [producer, batches] of this.seen) {
+        const now = found.get(producer) ?? 0
+        if (now < batches) throw new Error(`${producer} had ${batches} batches in SQL, and now has ${now}`)
+      }
+    }
+    for (const [producer, batches] of found) this.seen.set(producer, Math.max(batches, this.seen.get(producer) ?? 0))
+  }
 }
 
-/** No answer, or one that the engine is away, says nothing about the events; any other answer does. */
-function tolerate(error: unknown): undefined {
-  if (!(error instanceof Refused) || error.status === 503) return undefined
-  throw error
+/** undefined when there is no whole answer, or one that the engine is away: that says nothing about the events. */
+async function ask(url: string, sql: string): Promise<Answer | undefined> {
+  const answer = await query(url, sql).catch(() => undefined)
+  if (answer === undefined || answer.status === 503) return undefined
+  const cut = answer.body['error'] as { status: number } | undefined
+  if (cut?.status === 503) return undefined
+  if (answer.status !== 200 || cut !== undefined) throw new Refused(sql, answer)
+  return answer
 }
