@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { dedupeGrowth } from './benchmarks/dedupe-growth.ts'
 import { endToEnd } from './benchmarks/end-to-end.ts'
 import { freshnessBusy } from './benchmarks/freshness-busy.ts'
 import { freshness } from './benchmarks/freshness.ts'
@@ -14,6 +15,7 @@ import { ingestSingle } from './benchmarks/ingest-single.ts'
 import { load } from './benchmarks/load.ts'
 import { memory } from './benchmarks/memory.ts'
 import { query } from './benchmarks/query.ts'
+import { recovery } from './benchmarks/recovery.ts'
 import { Lab } from './harness/lab.ts'
 import { describeMachine } from './harness/machine.ts'
 import { resultTable, type Result } from './harness/result.ts'
@@ -23,11 +25,13 @@ const benchmarks: Readonly<Record<string, (lab: Lab) => Promise<Result>>> = {
   'ingest-batch': ingestBatch,
   'ingest-single': ingestSingle,
   load,
+  'dedupe-growth': dedupeGrowth,
   'end-to-end': endToEnd,
   memory,
   query,
   freshness,
   'freshness-busy': freshnessBusy,
+  recovery,
   idle,
 }
 

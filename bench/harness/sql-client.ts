@@ -3,6 +3,11 @@ import { Agent, request } from 'node:http'
 
 export type Row = Record<string, unknown>
 
+interface Status {
+  processes: { role: string; pid: number }[]
+  streams: { name: string; logEnd: string; checkpoint: string | null }[]
+}
+
 export class SqlClient {
   readonly #agent = new Agent({ keepAlive: true })
   readonly #port: number
@@ -32,12 +37,22 @@ export class SqlClient {
     return answer?.status === 200
   }
 
+  /** Where a stream's log ends, and up to where it is committed (0 while the engine is away), in bytes from its beginning. */
+  async positions(stream: string): Promise<{ logEnd: number; checkpoint: number }> {
+    const found = (await this.#status()).streams.find(({ name }) => name === stream)
+    return { logEnd: Number(found?.logEnd), checkpoint: Number(found?.checkpoint) }
+  }
+
   /** Pids of the running processes, by role. */
   async pids(): Promise<Map<string, number>> {
+    const { processes } = await this.#status()
+    return new Map(processes.map(({ role, pid }) => [role, pid]))
+  }
+
+  async #status(): Promise<Status> {
     const { status, body } = await this.#send('GET', '/v1/status')
     if (status !== 200) throw new Error(`/v1/status was answered ${status}: ${body.slice(0, 500)}`)
-    const { processes } = JSON.parse(body) as { processes: { role: string; pid: number }[] }
-    return new Map(processes.map(({ role, pid }) => [role, pid]))
+    return JSON.parse(body) as Status
   }
 
   close(): void {
