@@ -38,10 +38,13 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
   return (await run('npm', args, { cwd, env: userEnvironment(), maxBuffer: 64 * 1024 * 1024 })).stdout
 }
 
+/** A connection that stalls is tried again, where npm by itself would wait for minutes. */
+const impatient = ['--fetch-timeout=20000', '--fetch-retries=4', '--fetch-retry-mintimeout=500']
+
 /** Installs the tarball, from npm's cache where it can; the test is left out where packages cannot be had at all. */
 async function install(tarball: string, project: string, context: TestContext): Promise<void> {
   try {
-    await npm(['install', '--prefer-offline', '--no-audit', '--no-fund', tarball], project)
+    await npm(['install', '--prefer-offline', '--no-audit', '--no-fund', ...impatient, tarball], project)
   } catch (error) {
     const { stderr = '' } = error as { stderr?: string }
     const offline = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)\b/.exec(stderr)
