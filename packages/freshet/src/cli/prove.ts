@@ -74,7 +74,9 @@ async function prove(flags: ProveFlags, { context, version }: CommandEnvironment
   } finally {
     off()
     show.clear()
-    if (options.keep && run.folder !== undefined) show.line(`The server's folder is kept: ${run.folder}`)
+    if (options.keep && run.folder !== undefined) {
+      show.line(`The server's folder is kept: ${run.folder}; "freshet verify", run there, checks it again.`)
+    }
   }
   const json = `${JSON.stringify(jsonReport(facts), null, 2)}\n`
   if (flags.json === '-') context.stdout.write(json)
