@@ -99,27 +99,27 @@ describe.each(seeds)('a crash (I1, I10), seed %i', (seed) => {
     },
   )
 
-  const steps: [string, Interfere][] = [
-    ['within the new .seen file', once('write', (path) => path.endsWith('.tmp'), 'dies within')],
-    ['before .seen is synced', once('sync', (path) => path.endsWith('.tmp'), 'dies before')],
-    ['before .seen gets its name', once('rename', () => true, 'dies before')],
-    ['after .seen, before the new segment', once('open', isSegment, 'dies before')],
-    ['after the new segment, before its name is synced', once('open', isSegment, 'dies after')],
-    ['before its name is synced', once('syncDir', () => true, 'dies before')],
-    ['after its name is synced', once('syncDir', () => true, 'dies after')],
-    ['while an old .seen is removed', once('remove', () => true, 'dies after')],
-    ['before the first write to it', once('write', isSegment, 'dies before')],
-    ['within the first write to it', once('write', isSegment, 'dies within')],
-    ['before the first sync of it', once('sync', isSegment, 'dies before')],
+  const steps: [string, () => Interfere][] = [
+    ['within the new .seen file', () => once('write', (path) => path.endsWith('.tmp'), 'dies within')],
+    ['before .seen is synced', () => once('sync', (path) => path.endsWith('.tmp'), 'dies before')],
+    ['before .seen gets its name', () => once('rename', () => true, 'dies before')],
+    ['after .seen, before the new segment', () => once('open', isSegment, 'dies before')],
+    ['after the new segment, before its name is synced', () => once('open', isSegment, 'dies after')],
+    ['before its name is synced', () => once('syncDir', () => true, 'dies before')],
+    ['after its name is synced', () => once('syncDir', () => true, 'dies after')],
+    ['while an old .seen is removed', () => once('remove', () => true, 'dies after')],
+    ['before the first write to it', () => once('write', isSegment, 'dies before')],
+    ['within the first write to it', () => once('write', isSegment, 'dies within')],
+    ['before the first sync of it', () => once('sync', isSegment, 'dies before')],
   ]
-  test.each(steps)('at a roll, %s, loses nothing and ends in a log that goes on', async (_, interfere) => {
+  test.each(steps)('at a roll, %s, loses nothing and ends in a log that goes on', async (_, crashing) => {
     for (const by of ['kill', 'power'] as const) {
       const disk = await makeDisk(seed)
       const before = disk.process()
       const log = await openLog(before, small)
       const sent = Array.from({ length: 5 }, (__, sequence) => numbered('a', sequence))
       for (const one of sent.slice(0, 4)) await log.append('trades', one)
-      before.interfere(interfere)
+      before.interfere(crashing())
       const big = numbered('b', 0, 12)
       await codeOf(log.append('trades', big))
       if (by === 'power') disk.powerCut()
