@@ -15,15 +15,18 @@ import { FreshetError } from '../../runtime/errors.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import type { Database } from '../duckdb.ts'
 import { isOutOfMemory } from '../duckdb-error.ts'
+import { deadLetterStream } from '../dead-letters.ts'
 import type { Scope } from '../dedup/scan.ts'
 import { idScope } from '../id-source.ts'
 import { readReceiptBatch, readSameArrival, type BatchEvent } from './receipt-batch.ts'
 import { ReceiptRows, type TableState } from './receipt-rows.ts'
 import { traceByNumbers, traceEvents, untraced, type Traced } from './receipt-trace.ts'
+import type { StreamViews } from '../query/stream-views.ts'
 import type { StreamTable } from '../stream-table.ts'
 
 export interface ReceiptsOptions {
   database: Database
+  views: StreamViews
   log: Log
   tmpDir: string
   /** Folder of the tables, for absolute paths. */
@@ -91,8 +94,9 @@ export class Receipts {
 
   /** Runs `work`, which is interrupted when its time is over or the client has gone. */
   #inTime<Result>(signal: AbortSignal, work: (lookUp: LookUp) => Promise<Result>): Promise<Result> {
-    const { database, timeoutMs } = this.#options
-    return database.with(async (connection) => {
+    const { database, timeoutMs, views } = this.#options
+    const leave = views.enter()
+    const looking = database.with(async (connection) => {
       const stop = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
       let again: NodeJS.Timeout | undefined
       // Again and again: between two queries there is nothing to interrupt.
@@ -116,6 +120,7 @@ export class Receipts {
         clearInterval(again)
       }
     })
+    return looking.finally(leave)
   }
 
   async #resolve(receipt: Receipt, lookUp: LookUp): Promise<ReceiptAnswer> {
@@ -161,7 +166,7 @@ export class Receipts {
     events: readonly BatchEvent[] | undefined,
     { connection, signal }: LookUp,
   ): Promise<Traced> {
-    const { lakeDir, tmpDir, log } = this.#options
+    const { lakeDir, tmpDir, log, views } = this.#options
     const scope = scopeOf(stream)
     const rows = new ReceiptRows({ connection, state, scope, lakeDir, tmpDir, signal })
     // Ids that the gateway gave are in no other batch.
@@ -169,6 +174,7 @@ export class Receipts {
     // On one snapshot, as every query (query/run.ts).
     await connection.run('BEGIN TRANSACTION READ ONLY')
     try {
+      await views.openWhole(connection, deadLetterStream.name)
       if (events === undefined) return await traceByNumbers(receipt, stream, rows)
       return await traceEvents(receipt, stream, { events, before }, rows)
     } finally {

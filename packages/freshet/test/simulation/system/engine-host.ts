@@ -81,7 +81,8 @@ export class EngineHost {
       existingStreams: await reader.streams(),
       openDatabase: async (settings) => {
         const opened = await openDatabase(process, settings, plant.statement ?? ((sql) => sql))
-        oracle = opened.oracle
+        // The first one is the engine's own.
+        oracle ??= opened.oracle
         return opened.database
       },
       serve: async (served) => {
@@ -120,12 +121,16 @@ export class EngineHost {
     const { world } = this.process.machine
     return world.native(this.process, `glance ${stream}`, async () => {
       try {
-        const result = await this.#oracle.runAndReadAll(`SELECT n FROM main."${stream}"`)
+        await this.#oracle.run('BEGIN TRANSACTION READ ONLY')
+        await this.#http.runner.views.openWhole(this.#oracle, stream)
+        const result = await this.#oracle.runAndReadAll(`SELECT n FROM "${stream}"`)
         return result.getRows().map(([n]) => Number(n))
       } catch (error) {
         // A stream without columns of its own has no rows yet.
         if (String(error).includes('"n" not found')) return []
         throw error
+      } finally {
+        await this.#oracle.run('ROLLBACK').catch(() => undefined)
       }
     })
   }
@@ -143,7 +148,7 @@ export class EngineHost {
 
   /** The ledger of a stream; undefined when it cannot be told now: it takes a look at the log. */
   async ledger(stream: string): Promise<LedgerLine[] | undefined> {
-    const sums = ['accepted', 'committed', 'deduplicated', 'dead_lettered', 'in_flight'].map(
+    const sums = ['accepted', 'committed', 'deduplicated', 'dead_lettered', 'in_flight', 'removed'].map(
       (name) => `sum(${name}) AS ${name}`,
     )
     const sql = `SELECT source, ${sums.join(', ')} FROM freshet.ledger WHERE stream = '${stream}' GROUP BY source`
@@ -155,6 +160,7 @@ export class EngineHost {
       deduplicated: Number(counts['deduplicated']),
       deadLettered: Number(counts['dead_lettered']),
       inFlight: Number(counts['in_flight']),
+      removed: Number(counts['removed']),
     }))
   }
 

@@ -155,6 +155,8 @@ export class Producer {
     const { world } = this.#network
     const n = this.#serial()
     const lateMs = world.chance(200) ? world.random.integer(3) * dayMs : 0
+    // Of a stream that keeps less than two days, its partition is past.
+    if (this.#stream.retainMs !== undefined && lateMs === 2 * dayMs) this.#model.mayGo.add(n)
     const at = new Date(epochMs + world.elapsedMs - lateMs).toISOString()
     // New columns, and values that do not fit the type of earlier ones.
     const extra = `,"extra${world.random.integer(4)}":${world.pick(['7', '7', '7.5', '"seven"'])}`
