@@ -1,3 +1,4 @@
+import type { PartitionCheck } from '../../log/file/verify-partition.ts'
 import type { LedgerCounts } from '../../lake/ledger-rows.ts'
 import type { Finding } from '../../runtime/finding.ts'
 
@@ -27,15 +28,7 @@ export interface StreamReport {
   inFlight: { events: number; bytes: number } | null
 }
 
-interface LogReport {
-  segments: number
-  frames: number
-  events: number
-  bytes: number
-  /** Positions: the first that is still held, and the durable end. */
-  start: number
-  end: number
-}
+type LogReport = Omit<PartitionCheck, 'findings'>
 
 interface TableReport {
   version: number
