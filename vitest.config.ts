@@ -15,7 +15,7 @@ export default defineConfig({
             'scripts/**/*.test.ts',
             'packages/*/test/{conformance,simulation}/**/*.test.ts',
             'test/architecture/**/*.test.ts',
-            'test/docs/code-blocks.test.ts',
+            'test/docs/{code-blocks,links}.test.ts',
             'test/chaos/**/*.test.ts',
           ],
           exclude: ['**/*.interop.test.ts'],

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { checkConfig } from '../../packages/freshet/dist/config/check.js'
 import { IdMemory } from '../../packages/freshet/dist/engine/dedup/id-memory.js'
 import { Database } from '../../packages/freshet/dist/engine/duckdb.js'
+import { Readers } from '../../packages/freshet/dist/engine/readers.js'
 import { StreamTable } from '../../packages/freshet/dist/engine/stream-table.js'
 import { FileCatalog } from '../../packages/freshet/dist/lake/file-catalog/file-catalog.js'
 import { systemClock } from '../../packages/freshet/dist/runtime/clock.js'
@@ -68,6 +69,7 @@ async function open(dir: string, names: readonly string[], idMemoryBytes: number
       random: systemRandom,
       logger: silentLogger,
       hasLog: false,
+      readers: new Readers(),
       keptSources: () => new Set(),
       onDeadLetters: () => Promise.reject(new Error('there are no dead letters here')),
       flushDeadLetters: () => Promise.resolve(),

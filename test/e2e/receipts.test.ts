@@ -48,6 +48,7 @@ const events = (visible: number, deduplicated: number) => ({
   deduplicated,
   deadLettered: 0,
   waiting: 0,
+  removed: 0,
   missing: 0,
 })
 

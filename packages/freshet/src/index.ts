@@ -11,4 +11,5 @@ export type {
   TimeField,
   TimeUnit,
 } from './config/define.ts'
+export type { ColumnTypeWord } from './config/column-types.ts'
 export type { Duration, DurationUnit, Size, SizeUnit } from './config/quantities.ts'

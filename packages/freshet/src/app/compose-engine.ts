@@ -11,6 +11,7 @@ import type { Service } from '../runtime/supervised.ts'
 import { systemTimers } from '../runtime/timers.ts'
 import { LocalObjectStore } from '../storage/local/local-object-store.ts'
 import { engineSocketPath, prepareSocketFolder } from './engine-socket.ts'
+import { logSearch } from './log-search.ts'
 import { lockRole, startOrUndo, type RoleContext } from './role.ts'
 import { sitesFile } from './sites-file.ts'
 import { version } from './version.ts'
@@ -50,6 +51,7 @@ export function startEngine(plan: Plan, context: RoleContext): Promise<Service> 
       lakeDir: folder.lakeDir,
       tmpDir: folder.tmpDir,
       cacheDir: folder.cacheDir,
+      erasures: { dir: folder.erasuresDir, searchLog: logSearch(folder.logDir) },
       socket,
       fileSystem: nodeFileSystem,
       sites,

@@ -41,6 +41,7 @@ export function startGateway(plan: Plan, context: RoleContext): Promise<Service 
     const gateway = createGateway({
       plan,
       log,
+      rollLog: (stream) => log.roll(stream),
       clock: systemClock,
       random: systemRandom,
       logger,

@@ -1,7 +1,8 @@
 import { extname, join } from 'node:path'
 import type { Plan } from '../config/plan.ts'
+import type { TablePlan } from '../engine/evolution/plan-table.ts'
 import { openDataFolder } from '../runtime/data-folder.ts'
-import { FreshetError } from '../runtime/errors.ts'
+import { FreshetError, messageOf } from '../runtime/errors.ts'
 import { nodeFileSystem } from '../runtime/file-system.ts'
 import { lockFolder, type FolderLock } from '../runtime/folder-lock.ts'
 import { createLogger, type Logger, type LogLevel } from '../runtime/logging.ts'
@@ -35,6 +36,8 @@ export interface RunningServer {
   stop(): Promise<void>
   /** Resolves when the server has stopped, by whatever it was stopped. */
   done: Promise<void>
+  /** What the start changes of tables, for the configuration to hold for them; none where a role runs alone. */
+  tableChanges: readonly TablePlan[]
 }
 
 /** One way to run: a tree of processes, or a role in this process. */
@@ -42,6 +45,7 @@ interface Controller {
   /** @returns the public URL, if this server has a gateway that is ready */
   start(): Promise<string | undefined>
   processes(): ProcessStatus[]
+  tableChanges(): readonly TablePlan[]
   stop(): Promise<void>
   /** Ends everything without finishing what is in flight. */
   kill(): void
@@ -53,7 +57,7 @@ const serverLockWaitMs = 1_000
 /**
  * Starts a server for a checked plan and returns when it is ready.
  * @throws FreshetError when it cannot start for a reason that trying again would not mend: `port_in_use`, `unsafe_address`,
- *   `data_folder_locked`, `data_folder_newer`, `data_folder_unusable`, ...; `shutting_down` when it was stopped meanwhile
+ *   `data_folder_locked`, `data_folder_newer`, `data_folder_unusable`, `plan_refused`, ...; `shutting_down` when it was stopped meanwhile
  */
 export async function runServer(plan: Plan, options: ServerOptions): Promise<RunningServer> {
   const { role, logLevel } = options
@@ -72,7 +76,8 @@ export async function runServer(plan: Plan, options: ServerOptions): Promise<Run
   try {
     const url = await controller.start()
     if (stopped !== undefined) throw new FreshetError('shutting_down', 'The server was stopped before it was ready.')
-    return { url, processes: () => controller.processes(), stop, done: done.promise }
+    const tableChanges = controller.tableChanges()
+    return { url, processes: () => controller.processes(), tableChanges, stop, done: done.promise }
   } catch (error) {
     await stop()
     throw error
@@ -88,10 +93,12 @@ function superviseAll(plan: Plan, logLevel: LogLevel, logger: Logger): Controlle
     stopDeadlineMs: stopDeadlineMs + 2_000,
   })
   let lock: FolderLock | undefined
+  let tableChanges: readonly TablePlan[] = []
   return {
     start: async () => {
       await openDataFolder({ dataDir: plan.dataDir, version, fileSystem: nodeFileSystem })
       lock = await lockFolder({ dataDir: plan.dataDir, name: 'server', waitMs: serverLockWaitMs })
+      tableChanges = await changesAhead(plan, logger)
       const started = await supervisor.start()
       const gateway = started.get('gateway')
       if (gateway?.ready !== true) return undefined
@@ -101,11 +108,27 @@ function superviseAll(plan: Plan, logLevel: LogLevel, logger: Logger): Controlle
       return url
     },
     processes: () => supervisor.processes(),
+    tableChanges: () => tableChanges,
     stop: async () => {
       await supervisor.stop()
       lock?.release()
     },
     kill: () => supervisor.kill(),
+  }
+}
+
+/**
+ * What the engine is about to change. It asks for itself, but by then the gateway may have taken events; what else is wrong with the
+ * tables is the engine's trouble alone. @throws FreshetError `plan_refused`
+ */
+async function changesAhead(plan: Plan, logger: Logger): Promise<readonly TablePlan[]> {
+  const { checkedChanges } = await import('./plan-tables.ts')
+  try {
+    return await checkedChanges(plan)
+  } catch (error) {
+    if (error instanceof FreshetError && error.code === 'plan_refused') throw error
+    logger.warn({ error: messageOf(error) }, 'the tables cannot be looked at')
+    return []
   }
 }
 
@@ -147,6 +170,7 @@ function runAlone(plan: Plan, role: ServerRole, logger: Logger): Controller {
       return role === 'gateway' ? (info as GatewayInfo).url : undefined
     },
     processes,
+    tableChanges: () => [],
     stop: async () => {
       await starting
       await stopService?.()

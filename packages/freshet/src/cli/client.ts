@@ -89,13 +89,13 @@ export class Client {
   /** Runs a query; the answer's body is in the format that was asked for. @throws FreshetError what the server reported */
   async sql(
     query: string,
-    options: { format: SqlFormat; params?: Record<string, unknown>; signal?: AbortSignal },
+    options: { format: SqlFormat; params?: Record<string, unknown>; asOf?: string | undefined; signal?: AbortSignal },
   ): Promise<ClientResponse> {
     const response = await this.send({
       method: 'POST',
       path: '/v1/sql',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ sql: query, params: options.params ?? {}, format: options.format }),
+      body: JSON.stringify({ sql: query, params: options.params ?? {}, format: options.format, asOf: options.asOf }),
       signal: options.signal,
       timeoutMs: 0,
     })

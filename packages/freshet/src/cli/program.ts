@@ -4,17 +4,22 @@ import { systemCodeOf } from '../runtime/errors.ts'
 import type { CommandEnvironment } from './command.ts'
 import { terminalWidth, type CliContext } from './context.ts'
 import { exitCodeOf, exitCodes } from './exit-codes.ts'
+import { addErase } from './erase.ts'
 import { addInit } from './init.ts'
+import { addMaintain } from './maintain.ts'
 import { renderFailure } from './output/failure.ts'
 import { styleFor } from './output/style.ts'
+import { addPlan } from './plan.ts'
 import { addProve } from './prove.ts'
 import { addReceipt } from './receipt.ts'
+import { addRollback } from './rollback.ts'
 import { addSend } from './send.ts'
 import { addServe } from './serve.ts'
 import { addSites } from './sites.ts'
 import { addSql } from './sql.ts'
 import { addStatus } from './status.ts'
 import { addStreams } from './streams.ts'
+import { addTag } from './tag.ts'
 import { addVerify } from './verify.ts'
 
 /** Runs one command line (without the names of node and the script). Returns the exit code; never throws. */
@@ -38,12 +43,17 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   addInit(program, environment)
   addServe(program, environment, 'dev')
   addServe(program, environment, 'start')
+  addPlan(program, environment)
   addSend(program, environment)
   addReceipt(program, environment)
   addSql(program, environment)
   addStreams(program, environment)
   addSites(program, environment)
   addStatus(program, environment)
+  addMaintain(program, environment)
+  addErase(program, environment)
+  addTag(program, environment)
+  addRollback(program, environment)
   addVerify(program, environment)
   addProve(program, environment)
   try {

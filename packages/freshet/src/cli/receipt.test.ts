@@ -19,7 +19,7 @@ const answer = {
   inLog: true,
   snapshot: { id: '123456789012345', committedAt: '2026-11-20T12:00:30.000Z' },
   files: ['/data/lake/trades/data/a.parquet'],
-  events: { visible: 1190, deduplicated: 9, deadLettered: 1, waiting: 0, missing: 0 },
+  events: { visible: 1190, deduplicated: 9, deadLettered: 1, waiting: 0, removed: 0, missing: 0 },
   engine: { available: true },
 }
 
@@ -64,11 +64,13 @@ describe('receipt', () => {
     const gone = await show({
       inLog: false,
       snapshot: null,
-      events: { visible: 5, deduplicated: null, deadLettered: 0, waiting: 0, missing: null },
+      events: { visible: 5, deduplicated: null, deadLettered: 0, waiting: 0, removed: 0, missing: null },
     })
     expect(gone).toContain('by a snapshot that has expired')
     expect(gone).toContain('no longer in the log')
     expect(gone).toContain('events: 5 in queries, what became of the others can no longer be told')
+    const erased = await show({ events: { visible: 1190, deduplicated: 0, removed: 10, missing: 0 } })
+    expect(erased).toContain('events: 1,190 in queries, 10 removed since\n')
     const young = { state: 'loaded', snapshot: null, files: [], events: { ...answer.events, visible: 1, waiting: 0 } }
     expect(await show(young)).toContain('in queries, not committed')
   })

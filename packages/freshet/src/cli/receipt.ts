@@ -81,6 +81,7 @@ const words: Readonly<Record<string, string>> = {
   deduplicated: 'there before',
   deadLettered: 'in dead_letters',
   waiting: 'waiting',
+  removed: 'removed since',
   missing: 'missing',
 }
 

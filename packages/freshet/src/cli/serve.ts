@@ -5,16 +5,18 @@ import type { Plan } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import type { LogLevel } from '../runtime/logging.ts'
 import { defaultUrl } from './client.ts'
-import { subcommand, wholeNumber, type CommandEnvironment } from './command.ts'
+import { collect, subcommand, wholeNumber, type CommandEnvironment } from './command.ts'
 import { exitCodes } from './exit-codes.ts'
 import { styleFor, type Style } from './output/style.ts'
 import { formatDuration } from './output/units.ts'
+import { changesText } from './plan.ts'
 
 interface ServeFlags {
   config?: string
   port?: number
   host?: string
   dataDir?: string
+  accept?: string[]
   role?: ServerRole
   logLevel: LogLevel
 }
@@ -30,6 +32,7 @@ export function addServe(program: Command, environment: CommandEnvironment, mode
     .option('--port <number>', 'port of the HTTP API', wholeNumber(0, 65_535))
     .option('--host <address>', 'loopback address to listen on')
     .option('--data-dir <folder>', 'where everything is kept')
+    .option('--accept <change>', 'make a change of a table that the plan refuses, by the word it names', collect)
     .addOption(new Option('--role <role>', 'run this part of the server only').choices(['gateway', 'engine']))
     .addOption(
       new Option('--log-level <level>', 'least important log line to show')
@@ -55,6 +58,7 @@ async function serve(
       ...(flags.port === undefined ? {} : { port: flags.port }),
       ...(flags.host === undefined ? {} : { host: flags.host }),
       ...(flags.dataDir === undefined ? {} : { dataDir: resolve(context.cwd, flags.dataDir) }),
+      ...(flags.accept === undefined ? {} : { accept: flags.accept }),
     },
   })
   let server: RunningServer
@@ -72,6 +76,7 @@ async function serve(
     .processes()
     .filter(({ state }) => state !== 'running')
     .map((process) => process.role)
+  if (!failing.includes('engine')) context.stdout.write(changesText(server.tableChanges, style))
   context.stdout.write(
     banner({ plan, url: server.url, role: flags.role, failing, version, tookMs: context.nowMs() - startedMs, style }),
   )

@@ -8,6 +8,7 @@ interface SqlRequest {
   sql: string
   params: Record<string, unknown>
   format: string
+  asOf?: string
 }
 
 let folder = ''
@@ -107,6 +108,12 @@ describe('one query', () => {
     ])
     expect(asked[0]!.params).toEqual({ a: 1.5, b: 'SPY', c: '007', d: true, e: null, f: '007' })
     expect((await sql(['select 1', '--param', 'oops'])).code).toBe(2)
+  })
+
+  test('reads the streams as they were', async () => {
+    await sql(['select 1; select 2', '--as-of', '2013-10-07'])
+    await sql(['select 3'])
+    expect(asked.map(({ asOf }) => asOf)).toEqual(['2013-10-07', '2013-10-07', undefined])
   })
 
   test('reads from a file, or a pipe with several statements', async () => {

@@ -19,6 +19,7 @@ interface SqlFlags {
   file?: string
   format?: OutputFormat
   param?: string[]
+  asOf?: string
   output?: string
   debug?: boolean
 }
@@ -34,6 +35,7 @@ export function addSql(program: Command, environment: CommandEnvironment): void 
       ),
     )
     .option('--param <name=value>', 'value of $name in the query (repeatable)', collect)
+    .option('--as-of <moment>', 'read the streams as they were: a time, a snapshot id, or a tag')
     .option('--output <file>', 'write the result to this file')
     .addHelpText('after', sqlExamples)
     .action(async (query: string | undefined, flags: SqlFlags) =>
@@ -45,6 +47,7 @@ const sqlExamples = `
 Examples:
   freshet sql "select symbol, count(*) from trades group by all"
   freshet sql "select * from trades where symbol = $symbol" --param symbol=SPY --output spy.parquet
+  freshet sql "select count(*) from trades" --as-of 2026-11-20T09:30:00Z
   freshet sql --format ndjson < query.sql | jq .`
 
 async function sql(query: string | undefined, flags: SqlFlags, context: CliContext): Promise<number> {
@@ -61,7 +64,15 @@ async function sql(query: string | undefined, flags: SqlFlags, context: CliConte
     const text = await queryText(query, flags, context)
     if (text === null) {
       const history = await History.load(historyPath(context.env))
-      await new Prompt({ client, context, format, params, history, debug: flags.debug === true }).run()
+      await new Prompt({
+        client,
+        context,
+        format,
+        params,
+        asOf: flags.asOf,
+        history,
+        debug: flags.debug === true,
+      }).run()
       return exitCodes.ok
     }
     const outputFile = flags.output === undefined ? null : resolve(context.cwd, flags.output)
@@ -70,6 +81,7 @@ async function sql(query: string | undefined, flags: SqlFlags, context: CliConte
       context,
       format,
       params,
+      asOf: flags.asOf,
       outputFile,
       debug: flags.debug === true,
     })
@@ -83,6 +95,7 @@ interface RunOptions {
   context: CliContext
   format: OutputFormat
   params: Record<string, unknown>
+  asOf: string | undefined
   outputFile: string | null
   debug: boolean
 }

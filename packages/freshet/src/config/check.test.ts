@@ -22,8 +22,15 @@ test('an empty configuration has all defaults', () => {
       diskFreeBytesMin: 256 * 2 ** 20,
     },
     log: { segmentBytes: 64 * 2 ** 20 },
-    lake: { flushIntervalMs: 60_000, flushRows: 1_000_000 },
+    lake: { flushIntervalMs: 60_000, flushRows: 1_000_000, snapshots: { keepMs: 3 * 86_400_000, min: 10, max: 200 } },
     sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, catchUpMsMax: 3000 },
+    upkeep: {
+      enabled: true,
+      intervalMs: 300_000,
+      targetFileBytes: 128 * 2 ** 20,
+      memoryBytes: 768 * 2 ** 20,
+      orphanAgeMs: 86_400_000,
+    },
     streams: {},
   })
   expect(engine).toEqual({

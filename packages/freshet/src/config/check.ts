@@ -13,6 +13,8 @@ export interface Overrides {
   host?: string
   /** Relative to `cwd`. */
   dataDir?: string
+  /** Changes of tables to make although they would be refused. */
+  accept?: readonly string[]
 }
 
 export interface CheckOptions {
@@ -44,7 +46,7 @@ export function checkConfig(words: unknown, options: CheckOptions): Plan {
 }
 
 function planOf(words: Settings, streams: Record<string, StreamPlan>, options: CheckOptions): Plan {
-  const { http, limits, log, lake, sql, engine } = words
+  const { http, limits, log, lake, sql, engine, upkeep } = words
   const dataFrom = options.overrides?.dataDir === undefined ? options.baseDir : (options.cwd ?? options.baseDir)
   return {
     dataDir: resolve(dataFrom, words.dataDir),
@@ -58,7 +60,11 @@ function planOf(words: Settings, streams: Record<string, StreamPlan>, options: C
       diskFreeBytesMin: limits.diskFree,
     },
     log: { segmentBytes: log.segment },
-    lake: { flushIntervalMs: lake.flushInterval, flushRows: lake.flushRows },
+    lake: {
+      flushIntervalMs: lake.flushInterval,
+      flushRows: lake.flushRows,
+      snapshots: { keepMs: lake.snapshots.keep, min: lake.snapshots.min, max: lake.snapshots.max },
+    },
     sql: { timeoutMs: sql.timeout, rowsMax: sql.rows, concurrency: sql.concurrency, catchUpMsMax: sql.catchUp },
     engine: {
       memoryBytes: engine.memory,
@@ -66,7 +72,15 @@ function planOf(words: Settings, streams: Record<string, StreamPlan>, options: C
       spillBytesMax: engine.spill,
       threads: engine.threads,
     },
+    upkeep: {
+      enabled: upkeep.enabled,
+      intervalMs: upkeep.interval,
+      targetFileBytes: upkeep.targetFile,
+      memoryBytes: upkeep.memory,
+      orphanAgeMs: upkeep.orphanAge,
+    },
     streams,
+    ...(options.overrides?.accept && { accept: [...options.overrides.accept] }),
   }
 }
 

@@ -13,7 +13,9 @@ describe('column types', () => {
     ['string', { type: 'string' }, kind('string')],
     ['date-time', { type: 'string', format: 'date-time' }, kind('timestamptz')],
     ['date', { type: 'string', format: 'date' }, kind('date')],
-    ['another format', { type: 'string', format: 'uuid' }, kind('string')],
+    ['time', { type: 'string', format: 'time' }, kind('time')],
+    ['uuid', { type: 'string', format: 'uuid' }, kind('uuid')],
+    ['another format', { type: 'string', format: 'email' }, kind('string')],
     ['integer', { type: 'integer' }, kind('long')],
     ['number', { type: 'number' }, kind('double')],
     ['integer or number', { type: ['integer', 'number'] }, kind('double')],
@@ -145,7 +147,7 @@ describe('zod types', () => {
     })
     const types = Object.fromEntries(columnsFromSchema(jsonOf(schema)).map(({ name, type }) => [name, type]))
     expect(types).toEqual({
-      id: kind('string'),
+      id: kind('uuid'),
       price: kind('double'),
       size: kind('long'),
       at: kind('timestamptz'),

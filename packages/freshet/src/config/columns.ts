@@ -25,6 +25,15 @@ interface Context {
 
 const json: ColumnType = { kind: 'json' }
 
+/** What texts of a `format` become. */
+const kindByFormat: Readonly<Record<string, 'timestamptz' | 'date' | 'time' | 'uuid'>> = {
+  'date-time': 'timestamptz',
+  date: 'date',
+  time: 'time',
+  uuid: 'uuid',
+}
+const formatKinds: ReadonlySet<ColumnType['kind']> = new Set(Object.values(kindByFormat))
+
 function columnsOf(schema: Subschema, context: Context): Column[] {
   const inside = context.refs.length === 0 ? { ...context, refs: ['#'] } : context
   return [...objectShape(schema, context.root).fields].map(([name, field]) => ({
@@ -68,7 +77,7 @@ function intersection(parts: readonly ColumnType[]): ColumnType | undefined {
   if ([...kinds].every((kind) => kind === 'long' || kind === 'double')) return { kind: 'long' }
   // A format that one part demands holds for all: what is a date-time in one part is a string in the other.
   if (kinds.size === 2 && kinds.has('string')) {
-    const narrow = distinct.find((part) => part.kind === 'timestamptz' || part.kind === 'date')
+    const narrow = distinct.find((part) => formatKinds.has(part.kind))
     if (narrow !== undefined) return narrow
   }
   return json
@@ -91,7 +100,7 @@ function union(types: readonly ColumnType[]): ColumnType | undefined {
   if (first === undefined || types.every((type) => same(type, first))) return first
   const within = (...kinds: ColumnType['kind'][]) => types.every((type) => kinds.includes(type.kind))
   if (within('long', 'double')) return { kind: 'double' }
-  if (within('string', 'timestamptz', 'date')) return { kind: 'string' }
+  if (within('string', ...formatKinds)) return { kind: 'string' }
   return json
 }
 
@@ -129,8 +138,7 @@ function valueType(value: unknown): ColumnType {
 function namedType(name: unknown, schema: JsonSchema, context: Context): ColumnType {
   switch (name) {
     case 'string':
-      if (schema['format'] === 'date-time') return { kind: 'timestamptz' }
-      return { kind: schema['format'] === 'date' ? 'date' : 'string' }
+      return { kind: kindByFormat[String(schema['format'])] ?? 'string' }
     case 'integer':
       return { kind: 'long' }
     case 'number':

@@ -1,4 +1,5 @@
 import type { $ZodType, input } from 'zod/v4/core'
+import type { ColumnTypeWord } from './column-types.ts'
 import type { Duration, Size } from './quantities.ts'
 
 /**
@@ -50,8 +51,21 @@ export interface StreamOptions<Schema> {
   time?: NoInfer<TimeField<Schema>>
   /** How `time` is written; `iso` unless said, and it must be said for numbers. */
   timeUnit?: TimeUnit
+  /**
+   * Column types that JSON Schema has no word for, by the path of the field: `{ price: 'decimal(18, 4)' }`, `order.opened`,
+   * `legs[].price` in a list, `rates.*` in a map.
+   */
+  types?: Readonly<Record<string, ColumnTypeWord>>
   /** Width of the table's partitions. Default `'day'`. */
   partition?: Partition
+  /** Fields that had other names, by their present paths: `{ zip: 'postcode', 'address.zip': 'address.postcode' }`. */
+  renames?: Readonly<Record<string, string | readonly string[]>>
+  /** Fields to remove from the table, by path: `['fax', 'address.fax', 'legs[].note']`. */
+  drop?: readonly string[]
+  /** How long events are kept: a partition goes when all of it is older. Left out: for ever. */
+  retain?: Duration
+  /** Field by which compaction sorts the rows of a file, before their event time. */
+  sort?: string
 }
 
 /** Any stream. */
@@ -95,6 +109,12 @@ export interface Config {
     flushInterval?: Duration
     /** ... or when this many rows are waiting. Default 1,000,000. */
     flushRows?: number
+    snapshots?: {
+      /** How long former snapshots of a table stay readable. Default `'3 days'`. */
+      keep?: Duration
+      /** The newest snapshots that stay, however old they are. Default 10. */
+      min?: number
+    }
   }
   sql?: {
     /** A query that runs longer is stopped. Default `'60 s'`. */
@@ -115,6 +135,18 @@ export interface Config {
     spill?: Size
     /** Default: the number of cores. */
     threads?: number
+  }
+  upkeep?: {
+    /** Whether tables are kept up by schedule. Default true. */
+    enabled?: boolean
+    /** How often all tables are looked through for work. Default `'5 min'`. */
+    interval?: Duration
+    /** Size of the data files that compaction makes. Default `'128 MiB'`. */
+    targetFile?: Size
+    /** Memory for compaction, beside `engine.memory`. Default `'256 MiB'`. */
+    memory?: Size
+    /** Files that nothing refers to are removed when they are this old. Default `'1 day'`. */
+    orphanAge?: Duration
   }
 }
 

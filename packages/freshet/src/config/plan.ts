@@ -5,12 +5,20 @@
 
 /** Types a column can have; the same set that Iceberg v2 tables store. */
 export type ColumnType =
-  | { kind: 'boolean' | 'long' | 'double' | 'string' | 'timestamptz' | 'date' }
+  | { kind: 'boolean' | 'int' | 'long' | 'float' | 'double' | 'string' }
+  /** `timestamp` and `time` have no time zone. */
+  | { kind: 'timestamptz' | 'timestamp' | 'date' | 'time' }
+  | { kind: 'uuid' | 'binary' }
+  /** `precision` digits, at most 38, `scale` of them behind the point. */
+  | { kind: 'decimal'; precision: number; scale: number }
+  /** Only in tables of other engines. */
+  | { kind: 'fixed'; length: number }
   /** JSON text of any shape, stored as a string. */
   | { kind: 'json' }
   | { kind: 'struct'; fields: Column[] }
   | { kind: 'list'; element: ColumnType }
-  | { kind: 'map'; value: ColumnType }
+  /** Keys are strings; in tables of other engines they may have another type, `key`. */
+  | { kind: 'map'; value: ColumnType; key?: ColumnType }
 
 export interface Column {
   name: string
@@ -26,6 +34,17 @@ export const systemColumns = [
   { name: '_tenant', type: { kind: 'string' } },
 ] as const satisfies readonly Column[]
 
+/** Where a field is: names from the column down, `[]` for what is in a list and `*` for what is in a map. */
+export type FieldPath = readonly string[]
+
+/** A field that had other names before. */
+export interface Rename {
+  /** Where it is, all names as they are now. */
+  path: string[]
+  /** Its former names, the newest first. */
+  former: string[]
+}
+
 export interface StreamPlan {
   name: string
   /** JSON Schema (draft 2020-12) that events are validated against; null: any object, columns inferred. */
@@ -40,6 +59,14 @@ export interface StreamPlan {
   time: { field: string; unit: 'iso' | 's' | 'ms' | 'us' } | null
   /** Width of the table's time partitions, and which time they are cut by. */
   partition: { by: 'event_time' | 'received_at'; unit: 'hour' | 'day' | 'month' }
+  /** Fields that had other names, under which events may still send them. Left out: none. */
+  renames?: Rename[]
+  /** Fields that the table is to have no longer; what events still send of them is not stored. Left out: none. */
+  drops?: string[][]
+  /** Partitions are dropped once all of them is older than this; left out: never. */
+  retainMs?: number
+  /** Column by which compaction sorts rows, before their event time. */
+  sort?: string
 }
 
 export interface Plan {
@@ -69,6 +96,8 @@ export interface Plan {
     flushIntervalMs: number
     /** ... or as soon as this many rows are waiting. */
     flushRows: number
+    /** Which former snapshots stay: those younger than `keepMs`, and the newest `min`; but never more than `max`. */
+    snapshots: { keepMs: number; min: number; max: number }
   }
   sql: {
     timeoutMs: number
@@ -85,7 +114,20 @@ export interface Plan {
     spillBytesMax: number
     threads: number
   }
+  upkeep: {
+    /** Whether tables are kept up by schedule. */
+    enabled: boolean
+    intervalMs: number
+    /** Size of the data files that compaction makes. */
+    targetFileBytes: number
+    /** What compaction may take of the process's memory at most. */
+    memoryBytes: number
+    /** Files that nothing refers to are removed when they are this old. */
+    orphanAgeMs: number
+  }
   streams: Record<string, StreamPlan>
+  /** Changes of tables that are made although they would be refused, by the words that their refusals name. Left out: none. */
+  accept?: string[]
 }
 
 /** Names that a stream may have: what is a plain SQL identifier, a URL segment and a folder name at once. */

@@ -18,6 +18,10 @@ export type DurationUnit =
   | 'hours'
   | 'day'
   | 'days'
+  | 'week'
+  | 'weeks'
+  | 'year'
+  | 'years'
 
 /** Bytes, or a number with its unit: `'16 MB'` is 16,000,000 bytes and `'16 MiB'` 16,777,216. */
 export type Size = number | `${number}${SizeUnit}` | `${number} ${SizeUnit}`
@@ -56,6 +60,10 @@ const durationUnits: Record<DurationUnit, number> = {
   hours: 3600e3,
   day: 86_400e3,
   days: 86_400e3,
+  week: 7 * 86_400e3,
+  weeks: 7 * 86_400e3,
+  year: 365 * 86_400e3,
+  years: 365 * 86_400e3,
 }
 
 /** Whole bytes (rounded) of a number or of text such as `'16 MiB'`. */

@@ -72,6 +72,12 @@ function text(what: string) {
   })
 }
 
+function flag() {
+  return setting((words): Reading<boolean> => {
+    return typeof words === 'boolean' ? { value: words } : { reason: `must be true or false, not ${kindOf(words)}` }
+  })
+}
+
 function choice<const Word extends string>(known: readonly Word[]) {
   return setting((words) => readChoice(words, known))
 }
@@ -130,6 +136,28 @@ const partition = z.unknown().transform((words, context): z.output<typeof partit
   return z.NEVER
 })
 
+/** Former paths by present ones, a list each. */
+const renames = setting((words): Reading<Record<string, string[]>> => {
+  if (!isPlainObject(words))
+    return { reason: `must be an object of former paths by present ones, not ${kindOf(words)}` }
+  const read: Record<string, string[]> = Object.create(null) as Record<string, string[]>
+  for (const [path, former] of Object.entries(words)) {
+    const list = Array.isArray(former) ? former : [former]
+    const faulty = list.find((one) => typeof one !== 'string' || one.trim() === '')
+    if (list.length === 0 || faulty !== undefined)
+      return { reason: `${kindOf(path)} must have its former path, or a list of them, not ${kindOf(faulty ?? former)}` }
+    read[path] = list as string[]
+  }
+  return { value: read }
+})
+
+const drop = setting((words): Reading<string[]> => {
+  const faulty = Array.isArray(words) ? words.find((one) => typeof one !== 'string' || one.trim() === '') : words
+  if (!Array.isArray(words) || faulty !== undefined)
+    return { reason: `must be a list of paths of fields, such as ["fax"], not ${kindOf(faulty)}` }
+  return { value: words as string[] }
+})
+
 /** The keys of one stream; what a schema says about them is checked elsewhere. */
 export const streamSettings = section({
   schema: z
@@ -146,6 +174,12 @@ export const streamSettings = section({
     .describe(
       'Field that holds the time of the event, a required date-time string or, with `timeUnit`, a number. Left out: the time of arrival.',
     ),
+  types: z
+    .record(z.string(), z.unknown(), { error: 'must be an object of column types by field' })
+    .optional()
+    .describe(
+      'Column types that JSON Schema has no word for, by the path of the field: `price`, `order.price`, `legs[].price`, `rates.*` (docs/types.md).',
+    ),
   timeUnit: choice(['iso', 's', 'ms', 'us'])
     .optional()
     .describe(
@@ -155,6 +189,22 @@ export const streamSettings = section({
     .prefault('day')
     .describe(
       "Width of the table's partitions: `hour`, `day` or `month` of the event's time; or an object, to cut by the time of arrival.",
+    ),
+  renames: renames
+    .optional()
+    .describe(
+      'Fields that had other names before, by their present paths: the former path, or a list of them, newest first. Columns keep their values, and events may still use a former name.',
+    ),
+  drop: drop
+    .optional()
+    .describe('Fields to remove from the table, a list of paths. What events still send of them is not stored.'),
+  retain: duration({ min: 3_600_000, max: 1000 * 365 * 86_400_000 })
+    .optional()
+    .describe('How long events are kept: a partition goes when all of it is older. At least 1 h. Left out: for ever.'),
+  sort: text('the name of a field')
+    .optional()
+    .describe(
+      'Field by which compaction sorts the rows of a file, before their event time, so that queries for one value read less.',
     ),
 })
 
@@ -199,6 +249,21 @@ export const settings = section({
     flushRows: whole({ min: 1, max: 100_000_000 })
       .prefault(1_000_000)
       .describe('The commit happens sooner when this many rows are waiting.'),
+    snapshots: section({
+      keep: duration({ min: 0, max: 1000 * 365 * 86_400_000 })
+        .prefault('3 days')
+        .describe(
+          'How long former snapshots of a table stay readable, if they are among the newest `lake.snapshots.max`.',
+        ),
+      min: whole({ min: 1, max: 200 })
+        .prefault(10)
+        .describe('The newest snapshots stay, however old they are: so many, with the current one.'),
+      max: whole({ min: 1, max: 10_000 })
+        .prefault(200)
+        .describe(
+          'Snapshots of a table at most, besides those with a tag: the oldest go first. Every commit writes the list of them.',
+        ),
+    }).prefault({}),
   }).prefault({}),
   sql: section({
     timeout: duration({ min: 10, max: timerMsMax }).prefault('60 s').describe('A query that runs longer is stopped.'),
@@ -221,6 +286,25 @@ export const settings = section({
     threads: whole({ min: 1, max: 1024 })
       .prefault(() => availableParallelism())
       .describe('Threads for queries and commits; by default the number of cores.'),
+  }).prefault({}),
+  upkeep: section({
+    enabled: flag()
+      .prefault(true)
+      .describe('Whether tables are kept up by schedule; `freshet maintain` works without it too.'),
+    interval: duration({ min: 1000, max: timerMsMax })
+      .prefault('5 min')
+      .describe('How often all tables are looked through for work.'),
+    targetFile: size({ min: 1 * MiB, max: 16 * GiB })
+      .prefault('128 MiB')
+      .describe('Size of the data files that compaction makes.'),
+    memory: size({ min: 640 * MiB, max: 64 * TiB })
+      .prefault('768 MiB')
+      .describe(
+        'Memory that compaction may take, beside `engine.memory`; what does not fit is sorted on disk. At least 640 MiB.',
+      ),
+    orphanAge: duration({ min: 3_600_000, max: 365 * 86_400_000 })
+      .prefault('1 day')
+      .describe("Files in a table's folder that nothing refers to are removed when they are this old. At least 1 h."),
   }).prefault({}),
   streams: z.unknown().optional().describe('The streams that are declared, by name.'),
 })

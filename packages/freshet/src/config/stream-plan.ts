@@ -1,8 +1,11 @@
 import type { z } from 'zod'
 import { columnsFromSchema, columnTypeOf } from './columns.ts'
 import type { JsonSchema } from './define.ts'
+import { planEvolution } from './evolution.ts'
+import { declareTypes } from './declared-types.ts'
+import { jsonTypesOf } from './json-types.ts'
 import { mistake, quoted, type Mistake } from './mistakes.ts'
-import { lookUp, members, objectShape, type ObjectShape, type Subschema } from './object-shape.ts'
+import { objectShape, type ObjectShape } from './object-shape.ts'
 import { systemColumns, type StreamPlan } from './plan.ts'
 import { schemaMistakes } from './schema-rules.ts'
 import { readSchema, type SchemaSource } from './schema-source.ts'
@@ -14,10 +17,30 @@ type StreamSettings = z.output<typeof streamSettings>
 /** The plan of one stream whose keys were read, or everything that is wrong with its schema, `id` and `time`. */
 export function planStream(name: string, words: StreamSettings, key: string): StreamPlan | Mistake[] {
   const { partition } = words
+  const upkeep = {
+    ...(words.retain !== undefined && { retainMs: words.retain }),
+    ...(words.sort !== undefined && { sort: words.sort }),
+  }
   if (words.schema === undefined) {
-    const mistakes = [...reservedMistakes(words, key), ...timeUnitMistakes(words, key)]
-    if (mistakes.length > 0) return mistakes
-    return { name, schema: null, columns: null, open: true, id: words.id ?? null, time: timeOf(words), partition }
+    const mistakes = [
+      ...reservedMistakes(words, key),
+      ...timeUnitMistakes(words, key),
+      ...(words.types === undefined ? [] : [mistake(`${key}.types`, 'has no meaning without "schema"')]),
+    ]
+    const evolution = planEvolution(words, null, key)
+    if (Array.isArray(evolution)) mistakes.push(...evolution)
+    if (mistakes.length > 0 || Array.isArray(evolution)) return mistakes
+    return {
+      name,
+      schema: null,
+      columns: null,
+      open: true,
+      id: words.id ?? null,
+      time: timeOf(words),
+      partition,
+      ...evolution,
+      ...upkeep,
+    }
   }
   const schemaKey = `${key}.schema`
   const { source, mistakes } = readSchema(words.schema, schemaKey)
@@ -36,13 +59,32 @@ export function planStream(name: string, words: StreamSettings, key: string): St
       ...rootMistakes(source, shape, schemaKey),
       ...(isWrong(words.id) ? [] : idMistakes(words.id, context)),
       ...(isWrong(words.time) ? [] : timeMistakes(words, context)),
+      ...sortMistakes(words.sort, context),
     ]
     const known = new Set(mistakes.map((one) => `${one.key} ${one.reason}`))
     mistakes.push(...more.filter((one) => !known.has(`${one.key} ${one.reason}`)))
   }
   if (shape === undefined || mistakes.length > 0) return mistakes
-  const columns = columnsFromSchema(source.json)
-  return { name, schema: source.json, columns, open: shape.open, id: words.id ?? null, time: timeOf(words), partition }
+  const declared = declareTypes(columnsFromSchema(source.json), words.types ?? {}, {
+    root: source.json,
+    key,
+    time: words.time,
+  })
+  const { columns } = declared
+  const evolution = planEvolution(words, columns, key)
+  if (Array.isArray(evolution)) return [...declared.mistakes, ...evolution]
+  if (declared.mistakes.length > 0) return declared.mistakes
+  return {
+    name,
+    schema: source.json,
+    columns,
+    open: shape.open,
+    id: words.id ?? null,
+    time: timeOf(words),
+    partition,
+    ...evolution,
+    ...upkeep,
+  }
 }
 
 function timeOf(words: StreamSettings): StreamPlan['time'] {
@@ -67,7 +109,7 @@ function timeUnitMistakes(words: StreamSettings, key: string): Mistake[] {
 
 /** The whole schema has to describe objects, with names that can be columns. */
 function rootMistakes(source: SchemaSource, shape: ObjectShape, key: string): Mistake[] {
-  const types = typesOf(source.json, source.json)
+  const types = jsonTypesOf(source.json, source.json)
   if (types !== undefined && !types.has('object')) {
     return [mistake(key, `describes ${[...types].join(' or ') || 'nothing'}, but every event is a JSON object`)]
   }
@@ -101,7 +143,7 @@ function idMistakes(id: string | undefined, { shape, root, key: streamKey }: Fie
   if (id === undefined) return []
   const field = shape.fields.get(id)
   if (field === undefined) return [missingField(key, id, shape)]
-  const types = typesOf(field.schema, root)
+  const types = jsonTypesOf(field.schema, root)
   if (types === undefined || [...types].some((type) => !['string', 'integer', 'null'].includes(type))) {
     return [mistake(key, `the field ${quoted(id)} must be a string or an integer to be an id, not ${named(types)}`)]
   }
@@ -114,7 +156,7 @@ function timeMistakes(words: StreamSettings, { shape, root, key: streamKey }: Fi
   if (time === undefined) return []
   const field = shape.fields.get(time)
   if (field === undefined) return [missingField(key, time, shape)]
-  const types = typesOf(field.schema, root)
+  const types = jsonTypesOf(field.schema, root)
   const { kind } = columnTypeOf(field.schema, root)
   const numeric = kind === 'long' || kind === 'double'
   if (kind !== 'timestamptz' && !numeric) {
@@ -143,6 +185,17 @@ function timeMistakes(words: StreamSettings, { shape, root, key: streamKey }: Fi
   return mistakes
 }
 
+/** Rows can be sorted by a field whose values have an order: no objects, no arrays. */
+function sortMistakes(sort: string | undefined, { shape, root, key: streamKey }: FieldContext): Mistake[] {
+  const key = `${streamKey}.sort`
+  if (sort === undefined || systemColumns.some(({ name }) => name === sort)) return []
+  const field = shape.fields.get(sort)
+  if (field === undefined) return shape.open ? [] : [missingField(key, sort, shape)]
+  const types = jsonTypesOf(field.schema, root)
+  const nested = types !== undefined && [...types].every((type) => ['object', 'array', 'null'].includes(type))
+  return nested ? [mistake(key, `the field ${quoted(sort)} is ${named(types)}: rows cannot be sorted by it`)] : []
+}
+
 function missingField(key: string, name: string, shape: ObjectShape): Mistake {
   const names = [...shape.fields.keys()]
   const list = names.length > 12 ? `${names.slice(0, 12).join(', ')}, ...` : names.join(', ')
@@ -162,40 +215,4 @@ function requiredMistakes(
 
 function named(types: ReadonlySet<string> | undefined): string {
   return types === undefined ? 'a value of any type' : [...types].join(' or ') || 'nothing'
-}
-
-/** JSON types that a schema admits (`integer` apart from `number`); undefined when it does not say. */
-function typesOf(schema: Subschema, root: JsonSchema): Set<string> | undefined {
-  if (schema === false) return new Set()
-  if (schema === true) return undefined
-  const parts: Set<string>[] = []
-  const add = (types: Set<string> | undefined) => {
-    if (types !== undefined) parts.push(types)
-  }
-  if (schema['type'] !== undefined) add(new Set([schema['type']].flat() as string[]))
-  if ('const' in schema) add(new Set([typeOfValue(schema['const'])]))
-  if (Array.isArray(schema['enum'])) add(new Set(schema['enum'].map(typeOfValue)))
-  if (typeof schema['$ref'] === 'string') add(typesOf(lookUp(root, schema['$ref']) ?? true, root))
-  for (const part of members(schema['allOf'])) add(typesOf(part, root))
-  for (const keyword of ['anyOf', 'oneOf']) {
-    const alternatives = members(schema[keyword]).map((part) => typesOf(part, root))
-    if (alternatives.length > 0 && !alternatives.includes(undefined)) {
-      add(new Set(alternatives.flatMap((types) => [...types!])))
-    }
-  }
-  const [first, ...others] = parts
-  return others.reduce<Set<string> | undefined>((common, types) => narrowed(common!, types), first)
-}
-
-function narrowed(a: ReadonlySet<string>, b: ReadonlySet<string>): Set<string> {
-  const common = new Set([...a].filter((type) => b.has(type)))
-  if (a.has('integer') && b.has('number')) common.add('integer')
-  if (b.has('integer') && a.has('number')) common.add('integer')
-  return common
-}
-
-function typeOfValue(value: unknown): string {
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return 'array'
-  return Number.isInteger(value) ? 'integer' : typeof value
 }

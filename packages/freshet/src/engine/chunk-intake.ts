@@ -5,16 +5,17 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { eventNaming, type Naming } from '../config/field-names.ts'
 import type { Column, StreamPlan } from '../config/plan.ts'
 import type { Chunk, Position } from '../log/log.ts'
 import { messageOf } from '../runtime/errors.ts'
 import type { ChunkFate } from './ledger/batch-tally.ts'
 import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
 import { UnfitField, type ColumnGrowth } from './column-growth.ts'
-import { readJson, storedSelect } from './columns.ts'
 import type { DeadLetter } from './dead-letters.ts'
 import type { IdBook } from './dedup/id-book.ts'
 import { scanEvents, type ScannedEvents } from './dedup/scan.ts'
+import { selectEvents } from './present-value.ts'
 
 /** The events of a chunk that are to be inserted: an NDJSON file of log lines, and the columns they have. */
 export interface NewEvents {
@@ -42,10 +43,12 @@ export interface IntakeOptions {
 
 export class ChunkIntake {
   readonly #options: IntakeOptions
+  readonly #naming: Naming | undefined
   #chunks = 0
 
   constructor(options: IntakeOptions) {
     this.#options = options
+    this.#naming = eventNaming(options.stream.renames)
   }
 
   /** Where the events of a chunk are, and their ids' hashes; undefined for a stream whose ids the gateway gives. */
@@ -129,10 +132,8 @@ export class ChunkIntake {
       await writeFile(file, lines)
       try {
         const columns = await this.#columnsFor(file)
-        const source = readJson(file, columns, this.#options.recordBytesMax)
-        await this.#options.connection.run(
-          `CREATE OR REPLACE TEMP TABLE probe AS SELECT ${storedSelect(columns)} FROM ${source}`,
-        )
+        const select = selectEvents(file, columns, this.#options.recordBytesMax, this.#naming)
+        await this.#options.connection.run(`CREATE OR REPLACE TEMP TABLE probe AS ${select}`)
         return undefined
       } catch (error) {
         if (!isAboutData(error)) throw error

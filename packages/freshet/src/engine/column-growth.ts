@@ -1,6 +1,6 @@
 /** Finds the columns that a stream gets from its events, where it takes fields that nobody declared. */
 import type { DuckDBConnection } from '@duckdb/node-api'
-import type { Column } from '../config/plan.ts'
+import type { Column, StreamPlan } from '../config/plan.ts'
 import { readJson, sameColumns } from './columns.ts'
 import { emptyObjectProbe, inferColumns, withoutEmptyObjects } from './infer.ts'
 import { literal } from './sql-text.ts'
@@ -10,12 +10,22 @@ export class UnfitField extends Error {}
 
 export class ColumnGrowth {
   readonly #connection: DuckDBConnection
+  readonly #stream: Pick<StreamPlan, 'renames' | 'drops'>
   readonly #fixed: ReadonlySet<string>
   readonly #recordBytesMax: number
 
-  /** @param fixed names whose type is settled: system columns and declared ones */
-  constructor(connection: DuckDBConnection, fixed: ReadonlySet<string>, recordBytesMax: number) {
+  /**
+   * @param stream its events' former names are no columns of their own, and fields that it has dropped are none
+   * @param fixed names whose type is settled: system columns and declared ones
+   */
+  constructor(
+    connection: DuckDBConnection,
+    stream: Pick<StreamPlan, 'renames' | 'drops'>,
+    fixed: ReadonlySet<string>,
+    recordBytesMax: number,
+  ) {
     this.#connection = connection
+    this.#stream = stream
     this.#fixed = fixed
     this.#recordBytesMax = recordBytesMax
   }
@@ -28,7 +38,7 @@ export class ColumnGrowth {
   async grow(known: readonly Column[], file: string, hidden: ReadonlySet<string>): Promise<readonly Column[]> {
     const structure = await this.#structureOf(file, known)
     if (structure === undefined) return known
-    const { columns, refused } = inferColumns(known, structure, this.#fixed)
+    const { columns, refused } = inferColumns(known, structure, this.#fixed, this.#stream)
     for (const [name, reason] of refused) throw new UnfitField(`Field "${name}": ${reason}`)
     const taken = columns.find(({ name }) => hidden.has(name.toLowerCase()))
     if (taken)

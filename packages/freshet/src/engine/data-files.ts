@@ -5,6 +5,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { columnTypeText } from '../config/column-types.ts'
 import type { Column } from '../config/plan.ts'
 import type { LoadedTable } from '../lake/catalog.ts'
 import { dataFileFrom, type CopyStatistics, type DataFile } from '../lake/data-file.ts'
@@ -12,9 +13,11 @@ import { defaultSpec } from '../lake/metadata.ts'
 import { partitionFolder, partitionRange, timePartitionOf, type TimePartition } from '../lake/partition.ts'
 import type { IcebergSchema, IcebergType, NestedField } from '../lake/schema.ts'
 import { pathOf } from '../lake/table-paths.ts'
+import { FreshetError } from '../runtime/errors.ts'
 import type { FileSystem } from '../runtime/file-system.ts'
 import type { Random } from '../runtime/random.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
+import { isReadOnly } from './columns.ts'
 import type { HotTable, ReadyFile } from './hot-table.ts'
 import { identifier, literal } from './sql-text.ts'
 import { selectHot } from './stream-view.ts'
@@ -53,19 +56,33 @@ export async function writeDataFiles(
   const written: WrittenFile[] = []
   for (const { ready } of request.hot) if (ready) written.push(await placeReady(deps, request.table, time, ready))
   const loose = request.hot.filter(({ ready }) => ready === undefined)
-  const rows = loose.map((table) => selectHot(request.columns, table)).join(' UNION ALL ')
-  const partitions = loose.length === 0 ? [] : await partitionsOf(connection, rows, time)
-  for (const partition of partitions) {
-    const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
-    written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${rows})${filter}`))
-  }
+  const select = loose.map((table) => selectHot(request.columns, table)).join(' UNION ALL ')
+  if (loose.length > 0) written.push(...(await writeSelected(connection, deps, { ...request, select })))
   const total = request.hot.reduce((sum, table) => sum + table.rows, 0)
   const found = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
   if (found !== total) throw new Error(`Of ${total} rows of ${request.table.name}, ${found} were written to data files`)
   return written
 }
 
-function partitioning(table: LoadedTable, schema: IcebergSchema): TimePartition {
+/** The rows of `select`, which has exactly `columns`, as data files of the table, one for each of its partitions. */
+export async function writeSelected(
+  connection: DuckDBConnection,
+  deps: Omit<WriteDeps, 'fileSystem'>,
+  request: Omit<WriteRequest, 'hot'> & { select: string },
+): Promise<WrittenFile[]> {
+  const { table, schema, select } = request
+  const time = partitioning(table, schema)
+  const partitions = await partitionsOf(connection, select, time)
+  const written: WrittenFile[] = []
+  for (const partition of partitions) {
+    const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
+    written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${select})${filter}`))
+  }
+  return written
+}
+
+/** How the table's new files are cut. */
+export function partitioning(table: LoadedTable, schema: IcebergSchema): TimePartition {
   const time = timePartitionOf(defaultSpec(table.metadata), schema)
   if (time === undefined) throw new Error(`The table ${table.name} is partitioned in a way that Freshet does not write`)
   return time
@@ -136,8 +153,8 @@ function rangeFilter(time: TimePartition, partition: number): string {
 
 async function writeFile(
   connection: DuckDBConnection,
-  { store, random, tmpDir }: WriteDeps,
-  { table, schema, columns }: WriteRequest,
+  { store, random, tmpDir }: Omit<WriteDeps, 'fileSystem'>,
+  { table, schema, columns }: Omit<WriteRequest, 'hot'>,
   time: TimePartition,
   partition: number,
   select: string,
@@ -152,20 +169,46 @@ async function writeFile(
   }
 }
 
-async function copyRows(
+/**
+ * Writes the rows of `select`, in its order, to a Parquet file whose columns have the schema's field ids. Columns of types that only
+ * other engines write are left out, which readers take for null.
+ * @throws FreshetError `unsupported_table` when one of those has a value
+ */
+export async function copyRows(
   connection: DuckDBConnection,
   select: string,
   file: string,
   schema: IcebergSchema,
   columns: readonly Column[],
 ): Promise<CopyStatistics> {
+  const foreign = columns.filter(isReadOnly)
+  if (foreign.length > 0) await refuseValues(connection, select, foreign)
+  const rows = foreign.length === 0 ? select : `SELECT * EXCLUDE (${namesOf(foreign)}) FROM (${select})`
+  const own = columns.filter((column) => !isReadOnly(column))
   const result = await connection.runAndReadAll(
-    `COPY (${select}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIds(schema, columns)}, RETURN_STATS)`,
+    `COPY (${rows}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd, FIELD_IDS ${fieldIds(schema, own)}, RETURN_STATS)`,
   )
   return statisticsOf(result.getRowObjectsJson()[0]!)
 }
 
-async function place(
+async function refuseValues(connection: DuckDBConnection, select: string, columns: readonly Column[]): Promise<void> {
+  const counts = columns.map(({ name }) => `count(${identifier(name)})`)
+  const result = await connection.runAndReadAll(`SELECT ${counts.join(', ')} FROM (${select})`)
+  const filled = columns.find((_, index) => Number(result.getRows()[0]![index]) > 0)
+  if (filled === undefined) return
+  throw new FreshetError(
+    'unsupported_table',
+    `Column ${filled.name} has the type ${columnTypeText(filled.type)}, which Freshet reads and cannot write, and rows that are to be written have values in it.`,
+    { hint: 'Have the engine that added the column rewrite these rows, or drop the column there.' },
+  )
+}
+
+function namesOf(columns: readonly Column[]): string {
+  return columns.map(({ name }) => identifier(name)).join(', ')
+}
+
+/** Moves a finished Parquet file into the table's folder. */
+export async function place(
   store: ObjectStore,
   table: LoadedTable,
   time: TimePartition,

@@ -17,6 +17,10 @@ export interface DatabaseOptions {
 
 /** Schema of the hot tables. It is on no search path, so that a name without schema never reaches one. */
 export const tailSchema = 'tail'
+/** Which state each stream is in: see shown-stream.ts. */
+export const generationsTable = `${tailSchema}.generations`
+/** Made once, right after the schema. */
+export const createGenerations = `CREATE TABLE ${generationsTable} (stream VARCHAR NOT NULL, generation BIGINT NOT NULL)`
 
 export class Database {
   readonly #instance: DuckDBInstance
@@ -39,6 +43,7 @@ export class Database {
     const database = new Database(instance)
     await database.with(async (connection) => {
       await connection.run(`CREATE SCHEMA ${tailSchema}`)
+      await connection.run(createGenerations)
       await connection.run('CREATE SCHEMA freshet')
       await connection.run(createCompleteThrough)
       const folders = [options.tmpDir, options.lakeDir, options.logDir].map((folder) => literal(`${folder}/`))

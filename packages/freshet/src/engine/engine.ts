@@ -6,7 +6,7 @@
  */
 import type { Server } from 'node:http'
 import { join } from 'node:path'
-import { streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from '../config/plan.ts'
+import { streamNamePattern, type Plan, type StreamPlan } from '../config/plan.ts'
 import type { Catalog } from '../lake/catalog.ts'
 import type { CommitLimits } from '../lake/commit.ts'
 import type { Log } from '../log/log.ts'
@@ -27,16 +27,26 @@ import { IdMemory } from './dedup/id-memory.ts'
 import { Database } from './duckdb.ts'
 import { engineMetrics } from './engine-metrics.ts'
 import { engineStatus } from './engine-status.ts'
+import type { ErasableStream } from './erasure/erasures.ts'
+import { Erasures } from './erasure/erasures.ts'
+import { answerChange } from './erasure/routes.ts'
+import type { SearchLog } from './erasure/search.ts'
+import { applyPlan } from './evolution/apply-plan.ts'
+import { planWithoutConfig } from './evolution/stream-record.ts'
 import { serve } from './http.ts'
 import { QueryRunner } from './query/run.ts'
+import { StreamViews } from './query/stream-views.ts'
+import { Readers } from './readers.ts'
 import { Receipts } from './receipts/receipts.ts'
 import { emptyScratch } from './scratch.ts'
 import { StreamLoader } from './stream-loader.ts'
 import { StreamTable } from './stream-table.ts'
 import type { StreamTableDeps } from './stream-table-deps.ts'
 import { SystemTables, systemTableNames } from './system-tables.ts'
+import { TableRefs } from './table-refs.ts'
+import { Upkeep } from './upkeep/upkeep.ts'
 
-export interface EngineDeps extends CommitLimits {
+export interface EngineDeps extends Pick<CommitLimits, 'merge'> {
   plan: Plan
   log: Log
   catalog: Catalog
@@ -53,6 +63,8 @@ export interface EngineDeps extends CommitLimits {
   tmpDir: string
   /** What is kept to save work and can be made again; here, which ids the tables hold. */
   cacheDir: string
+  /** Where erasures are taken down, and how the log is searched after one; left out, nothing can be erased. */
+  erasures?: { dir: string; searchLog: SearchLog }
   /** Path of the unix socket to listen on. */
   socket: string
   fileSystem: FileSystem
@@ -91,9 +103,10 @@ const atStart = new Set([...systemTableNames].filter((name) => name !== 'sites' 
 const unreadableCodes: ReadonlySet<ErrorCode> = new Set(['corrupt_table', 'unsupported_table'])
 
 class StreamEngine implements Engine {
-  readonly #deps: EngineDeps
+  readonly #deps: EngineDeps & CommitLimits
   readonly #database: Database
   readonly #idMemory: IdMemory
+  readonly #readers = new Readers()
   readonly #loaders = new Map<string, StreamLoader>()
   readonly #completeness: Completeness
   readonly #opening = new Mutex()
@@ -103,10 +116,12 @@ class StreamEngine implements Engine {
   #server: Server | undefined
   #unsubscribe: (() => void) | undefined
   #catchUp: CatchUp | undefined
+  #upkeep: Upkeep | undefined
+  #erasures: Erasures | undefined
   #running = false
 
   constructor(deps: EngineDeps, database: Database) {
-    this.#deps = deps
+    this.#deps = { ...deps, snapshotsMax: deps.plan.lake.snapshots.max }
     this.#database = database
     this.#idMemory = new IdMemory(deps.plan.engine.idMemoryBytes)
     this.#declared = new Set(Object.keys(deps.plan.streams))
@@ -119,6 +134,7 @@ class StreamEngine implements Engine {
 
   async openStreams(): Promise<void> {
     const { plan, catalog, logger, existingStreams = [] } = this.#deps
+    await applyPlan(this.#deps, plan)
     this.#deadLetters = await this.#openStream(deadLetterStream)
     const names = new Set([...Object.keys(plan.streams), ...(await catalog.tables()), ...existingStreams])
     for (const name of names) {
@@ -131,7 +147,7 @@ class StreamEngine implements Engine {
   }
 
   async start(): Promise<void> {
-    const { log, plan, random, tmpDir, lakeDir, socket, logger, clock, timers } = this.#deps
+    const { log, plan, store, random, tmpDir, lakeDir, socket, logger, clock, timers } = this.#deps
     const completeness = this.#completeness
     // Before anything is loaded: reports of registered sites are not forgotten. A damaged registry keeps nobody from starting.
     await completeness.refresh().catch(() => undefined)
@@ -140,6 +156,11 @@ class StreamEngine implements Engine {
     const catchUp = await CatchUp.start({ loaders, log, timers, waitMsMax: plan.sql.catchUpMsMax })
     this.#catchUp = catchUp
     this.#unsubscribe = log.subscribe((stream) => this.#onGrowth(stream))
+    const upkeep = await this.#openUpkeep()
+    const erasures = await this.#openErasures()
+    const keptSources = (): ReadonlySet<string> => completeness.recentSites()
+    const tableOf = (name: string): StreamTable | undefined => this.#loaders.get(name)?.table
+    const refs = new TableRefs({ ...this.#deps, database: this.#database, keptSources, tableOf })
     const systemTables = new SystemTables({
       connection: await this.#database.connect(),
       log,
@@ -148,15 +169,24 @@ class StreamEngine implements Engine {
       declared: this.#declared,
       loaders: () => this.#loaders.values(),
       completeness,
+      maintenance: () => upkeep.rows(),
     })
     await systemTables.refresh(atStart)
+    const views = new StreamViews({
+      store,
+      lakeDir,
+      readers: this.#readers,
+      stateOf: (stream, generation) => this.#loaders.get(stream)?.table.stateAt(generation),
+    })
     const runner = new QueryRunner({
       database: this.#database,
+      views,
       random,
       tmpDir,
       ...plan.sql,
       context: () => ({ streams: new Set(this.#loaders.keys()), systemTables: systemTableNames }),
       completeThrough: (streams) => completeness.through(streams),
+      refreshTables: () => this.#refreshTables(),
       refreshSystemTables: (names) => systemTables.refresh(names),
       ready: (signal) => catchUp.ready(signal),
       // System tables tell of every stream.
@@ -165,7 +195,9 @@ class StreamEngine implements Engine {
     })
     const receipts = new Receipts({
       database: this.#database,
+      views,
       log,
+      store,
       tmpDir,
       lakeDir,
       timeoutMs: plan.sql.timeoutMs,
@@ -181,8 +213,42 @@ class StreamEngine implements Engine {
       status: async () => engineStatus(this.#loaders.values(), this.#declared, log, clock, await reports()),
       metrics: async () => engineMetrics(this.#loaders.values(), log, clock, await reports()),
       receipt: (text, signal) => receipts.find(text, signal),
+      upkeep,
+      change: (request) => answerChange({ erasures, refs }, request),
       readiness: () => ({ ready: this.#running, catchingUp: catchUp.isBehind }),
     })
+    upkeep.start()
+    erasures?.start()
+  }
+
+  async #openErasures(): Promise<Erasures | undefined> {
+    const { erasures, cacheDir, tmpDir } = this.#deps
+    if (erasures === undefined) return undefined
+    this.#erasures = await Erasures.open({
+      ...this.#deps,
+      ...erasures,
+      database: this.#database,
+      idDir: join(cacheDir, 'ids'),
+      scratchDir: tmpDir,
+      keptSources: () => this.#completeness.recentSites(),
+      streamOf: (name) => erasableStream(this.#loaders.get(name)),
+      deadLetters: erasableStream(this.#deadLetters!),
+      holdUpkeep: (work) => this.#upkeep!.hold(work),
+    })
+    return this.#erasures
+  }
+
+  async #openUpkeep(): Promise<Upkeep> {
+    const { cacheDir, tmpDir, openDatabase } = this.#deps
+    this.#upkeep = await Upkeep.open({
+      ...this.#deps,
+      dir: join(cacheDir, 'upkeep'),
+      tmpDir: join(tmpDir, 'upkeep'),
+      keptSources: () => this.#completeness.recentSites(),
+      tables: () => [...this.#loaders.values()].map(({ table }) => table),
+      openDatabase: openDatabase ?? ((options) => Database.open(options)),
+    })
+    return this.#upkeep
   }
 
   async stop(): Promise<void> {
@@ -191,6 +257,9 @@ class StreamEngine implements Engine {
     this.#server?.close()
     this.#server?.closeIdleConnections()
     this.#catchUp?.stop()
+    // An erasure holds upkeep back, which waits for it.
+    await this.#erasures?.stop()
+    await this.#upkeep?.stop()
     for (const loader of this.#loaders.values()) if (loader !== this.#deadLetters) await loader.stop()
     // What could not be committed is loaded again from the log.
     await this.#deadLetters?.table.flush().catch((error: unknown) => {
@@ -210,6 +279,11 @@ class StreamEngine implements Engine {
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
+  async #refreshTables(): Promise<boolean> {
+    const changed = await Promise.all([...this.#loaders.values()].map(({ table }) => table.refresh()))
+    return changed.includes(true)
+  }
+
   #onGrowth(stream: string): void {
     const loader = this.#loaders.get(stream)
     if (loader) {
@@ -226,8 +300,9 @@ class StreamEngine implements Engine {
   #open(name: string): Promise<void> {
     return this.#opening.run(async () => {
       if (this.#loaders.has(name)) return
-      const { streams } = this.#deps.plan
-      const plan = Object.hasOwn(streams, name) ? streams[name]! : undeclaredStream(name)
+      const { plan: words, catalog } = this.#deps
+      const declared = Object.hasOwn(words.streams, name) ? words.streams[name] : undefined
+      const plan = declared ?? planWithoutConfig(name, await catalog.load(name))
       const loader = await this.#openStream(plan)
       if (this.#running) loader.start()
     })
@@ -241,6 +316,7 @@ class StreamEngine implements Engine {
       idDir: join(this.#deps.cacheDir, 'ids'),
       idMemory: this.#idMemory,
       database: this.#database,
+      readers: this.#readers,
       onDeadLetters: async (letters) => {
         if (own) throw new Error(`A dead letter cannot be loaded: ${letters[0]?.reason}`)
         await this.#addDeadLetters(letters)
@@ -248,6 +324,7 @@ class StreamEngine implements Engine {
       hasLog: !own,
       keptSources: () => this.#completeness.recentSites(),
       onOvertaken: () => {
+        this.#loaders.get(stream.name)?.wake()
         if (own) for (const other of this.#loaders.values()) if (other !== this.#deadLetters) other.table.distrust()
       },
       flushDeadLetters: async () => own || this.#deadLetters?.table.flush(),
@@ -270,4 +347,10 @@ class StreamEngine implements Engine {
     const { stream, reason } = letters[0]!
     logger.warn({ stream, count: letters.length, reason }, 'events went to dead_letters')
   }
+}
+
+function erasableStream(loader: StreamLoader): ErasableStream
+function erasableStream(loader: StreamLoader | undefined): ErasableStream | undefined
+function erasableStream(loader: StreamLoader | undefined): ErasableStream | undefined {
+  return loader && { kept: loader.table, commitUpTo: (position, signal) => loader.commitUpTo(position, signal) }
 }

@@ -6,19 +6,23 @@
  */
 import { rm } from 'node:fs/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import type { Column } from '../config/plan.ts'
-import { readJson, sameColumns, storedSelect, storedType } from './columns.ts'
+import { eventNaming, type Naming } from '../config/field-names.ts'
+import type { Column, StreamPlan } from '../config/plan.ts'
+import { sameColumns, storedType } from './columns.ts'
 import { tailSchema, transaction } from './duckdb.ts'
 import type { HotTable, ReadyFile } from './hot-table.ts'
+import { selectEvents } from './present-value.ts'
 import { identifier, literal } from './sql-text.ts'
 
 export class HotTail {
   readonly #stream: string
+  readonly #naming: Naming | undefined
   readonly #tables: HotTable[] = []
   #created = 0
 
-  constructor(stream: string) {
-    this.#stream = stream
+  constructor({ name, renames }: Pick<StreamPlan, 'name' | 'renames'>) {
+    this.#stream = name
+    this.#naming = eventNaming(renames)
   }
 
   /** All tables, oldest first. */
@@ -72,22 +76,18 @@ export class HotTail {
 
   /** The events in an NDJSON file of log lines, as rows with these columns. */
   selectNew(file: string, columns: readonly Column[], recordBytesMax: number): string {
-    const source = readJson(file, columns, recordBytesMax)
-    return `SELECT ${storedSelect(columns)} FROM ${source} WHERE _event_id IS NOT NULL`
+    return `${selectEvents(file, columns, recordBytesMax, this.#naming)} WHERE _event_id IS NOT NULL`
   }
 
-  /** Drops tables; within the transaction that makes the view find their rows elsewhere. */
+  /** Drops tables; within the transaction from which on their rows are shown from elsewhere. */
   async drop(connection: DuckDBConnection, tables: readonly HotTable[]): Promise<void> {
     for (const { relation, ready } of tables) if (!ready) await connection.run(`DROP TABLE ${relation}`)
   }
 
-  /**
-   * Forgets dropped tables, once that transaction has committed. Queries that began before it may still open their files: these
-   * are removed after `keepMs`, the longest that a query can run.
-   */
-  forget(tables: readonly HotTable[], keepMs: number): void {
+  /** Forgets dropped tables, once that transaction has committed; their files are removed when nobody reads them any more. */
+  forget(tables: readonly HotTable[], readersGone: () => Promise<void>): void {
     const files = tables.flatMap(({ ready }) => (ready ? [ready.file] : []))
-    if (files.length > 0) setTimeout(() => void removeAll(files), keepMs).unref()
+    if (files.length > 0) void readersGone().then(() => removeAll(files))
     const gone = new Set(tables)
     const kept = this.#tables.filter((table) => !gone.has(table))
     this.#tables.splice(0, this.#tables.length, ...kept)

@@ -6,6 +6,9 @@ import { chmod, rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { FreshetError, toProblem } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/logging.ts'
+import type { RouteAnswer, RouteRequest } from './erasure/routes.ts'
+import { maintenanceRequest } from './upkeep/maintenance-request.ts'
+import type { Upkeep } from './upkeep/upkeep.ts'
 import { contentTypes, type QueryRunner, type ResultFormat } from './query/run.ts'
 
 export interface EngineHttpOptions {
@@ -16,12 +19,16 @@ export interface EngineHttpOptions {
   metrics: () => Promise<string>
   /** The answer to `/v1/receipts/{receipt}`. */
   receipt: (text: string, signal: AbortSignal) => Promise<unknown>
+  upkeep: Pick<Upkeep, 'request' | 'find'>
+  /** The answer to requests about erasures, tags and rollbacks; undefined for others. */
+  change: (request: RouteRequest) => Promise<RouteAnswer | undefined>
   /** The answer to `/readyz`. */
   readiness: () => { ready: boolean; catchingUp: boolean }
 }
 
 const bodyBytesMax = 1024 * 1024
 const receiptsPath = '/v1/receipts/'
+const maintenancePath = '/v1/maintenance/'
 
 export async function serve(options: EngineHttpOptions): Promise<Server> {
   const server = createServer((request, response) => {
@@ -41,9 +48,16 @@ async function answer(options: EngineHttpOptions, request: IncomingMessage, resp
   if (request.method === 'GET' && url.pathname.startsWith(receiptsPath)) {
     return sendJson(response, 200, await options.receipt(url.pathname.slice(receiptsPath.length), goneSignal(response)))
   }
+  if (request.method === 'GET' && url.pathname.startsWith(maintenancePath)) {
+    return sendJson(response, 200, options.upkeep.find(Number(url.pathname.slice(maintenancePath.length))))
+  }
   switch (`${request.method} ${url.pathname}`) {
     case 'POST /v1/sql':
       return answerSql(options, request, response, url)
+    case 'POST /v1/maintenance': {
+      const run = await options.upkeep.request(maintenanceRequest(await readBody(request)))
+      return sendJson(response, run.dryRun ? 200 : 202, run)
+    }
     case 'GET /v1/status':
       return sendJson(response, 200, await options.status())
     case 'GET /metrics':
@@ -52,8 +66,13 @@ async function answer(options: EngineHttpOptions, request: IncomingMessage, resp
       return
     case 'GET /readyz':
       return sendJson(response, options.readiness().ready ? 200 : 503, options.readiness())
-    default:
-      throw new FreshetError('not_found', `The engine has no ${request.method} ${url.pathname}.`)
+    default: {
+      const path = url.pathname.split('/').slice(2).map(decodeURIComponent)
+      const found = await options.change({ method: request.method ?? '', path, body: () => readBody(request) })
+      if (found === undefined)
+        throw new FreshetError('not_found', `The engine has no ${request.method} ${url.pathname}.`)
+      return sendJson(response, found.status, found.value)
+    }
   }
 }
 
@@ -64,9 +83,9 @@ async function answerSql(
   url: URL,
 ): Promise<void> {
   const body = await readBody(request)
-  const { sql, parameters, format } = parseSqlRequest(request, url, body)
+  const asked = parseSqlRequest(request, url, body)
   await runner.run(
-    { sql, parameters, format, signal: goneSignal(response) },
+    { ...asked, signal: goneSignal(response) },
     {
       begin: (headers) => {
         response.statusCode = 200
@@ -86,6 +105,8 @@ function goneSignal(response: ServerResponse): AbortSignal {
 
 interface SqlRequest {
   sql: string
+  /** As `QueryRequest` has it. */
+  asOf?: string
   parameters: Record<string, unknown>
   format: ResultFormat
 }
@@ -98,7 +119,13 @@ function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlR
     const parameters = [...url.searchParams]
       .filter(([name]) => name.startsWith('p.'))
       .map(([name, value]) => [name.slice(2), value])
-    return { sql: text, parameters: Object.fromEntries(parameters), format: formatOf(request, url, undefined) }
+    const moment = url.searchParams.get('asOf')
+    return {
+      sql: text,
+      parameters: Object.fromEntries(parameters),
+      format: formatOf(request, url, undefined),
+      ...(moment !== null && { asOf: momentText(moment) }),
+    }
   }
   if (type !== 'application/json') {
     throw new FreshetError('unsupported_media_type', `The content type "${type}" is not read here.`, {
@@ -117,6 +144,7 @@ function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlR
     sql,
     params = {},
     format,
+    asOf,
   } = (typeof parsed === 'object' && parsed !== null ? parsed : {}) as Record<string, unknown>
   if (typeof sql !== 'string') {
     throw new FreshetError('invalid_request', 'The body has no "sql" string.', { hint: 'Send {"sql": "SELECT ..."}.' })
@@ -126,7 +154,21 @@ function parseSqlRequest(request: IncomingMessage, url: URL, body: Buffer): SqlR
       hint: 'For example {"symbol": "SPY"}.',
     })
   }
-  return { sql, parameters: params as Record<string, unknown>, format: formatOf(request, url, format) }
+  return {
+    sql,
+    parameters: params as Record<string, unknown>,
+    format: formatOf(request, url, format),
+    ...(asOf !== undefined && asOf !== null && { asOf: momentText(asOf) }),
+  }
+}
+
+/** A number would have lost digits of a snapshot's id on its way here. */
+function momentText(value: unknown): string {
+  if (Number.isSafeInteger(value)) return String(value)
+  if (typeof value === 'string' && value !== '' && value.length <= 256) return value
+  throw new FreshetError('invalid_request', '"asOf" must be a text: a time, a snapshot id, or a tag.', {
+    hint: 'For example "2026-11-20T09:30:00Z", or "5124095576030431000" with its quotes.',
+  })
 }
 
 function formatOf(request: IncomingMessage, url: URL, inBody: unknown): ResultFormat {
@@ -159,6 +201,10 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {
   response.statusCode = status
+  if (status === 204) {
+    response.end()
+    return
+  }
   response.setHeader('content-type', 'application/json; charset=utf-8')
   response.end(JSON.stringify(value))
 }

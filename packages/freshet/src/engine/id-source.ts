@@ -12,6 +12,7 @@ import type { IdMemory } from './dedup/id-memory.ts'
 import type { Scope } from './dedup/scan.ts'
 import type { HotTail } from './hot-tail.ts'
 import { literal } from './sql-text.ts'
+import { notDeleted } from './stream-view.ts'
 
 interface IdSourceOptions {
   /** Used by nobody else while the book is asked. */
@@ -53,16 +54,22 @@ export function openIdBook(
 }
 
 /** Tells the book where the ids are that it noted under `number`, after a commit. */
-export function noteCommitted(
-  ids: IdBook,
-  scope: Scope,
-  number: number | undefined,
-  { added, removed }: ScanPlan,
-): void {
-  const files = added.map((file) => idFile(file, scope))
+export function noteCommitted(ids: IdBook, scope: Scope, number: number | undefined, scan: ScanPlan): void {
+  const files = scan.added.map((file) => idFile(file, scope))
   if (number !== undefined) ids.committed(number, files)
-  // Another writer has replaced files.
-  if (removed.length > 0 || number === undefined) ids.recheck()
+  // Another writer has replaced files, or deleted rows of some.
+  if (scan.removed.length > 0 || scan.changed.length > 0 || number === undefined) ids.recheck()
+}
+
+/** What a change of a table's files has done to its ids: those of the files that went are in those that came, or some are gone, or neither is known. */
+export type IdChange = 'kept' | 'fewer' | 'unknown'
+
+/** Tells the book that files have been replaced. */
+export function noteChanged(ids: IdBook, scope: Scope, scan: ScanPlan, change: IdChange): void {
+  const idFiles = (files: readonly ScanFile[]): IdFile[] => files.map((file) => idFile(file, scope))
+  if (change === 'kept') ids.replaced(idFiles(scan.removed), idFiles(scan.added))
+  else if (change === 'fewer') ids.purge()
+  else ids.recheck()
 }
 
 function idSource({ connection, scope, hot, files, lakeDir }: IdSourceOptions): IdSource {
@@ -87,9 +94,11 @@ function idSource({ connection, scope, hot, files, lakeDir }: IdSourceOptions): 
         for (const { relation } of hot.tables) await read(relation, possible, `hash(_event_id) % ${hotPieces}`)
         return
       }
-      const relation = `read_parquet(${literal(join(lakeDir, file.key))}, file_row_number = true)`
-      for (let from = 0; from < file.rows; from += sliceRows) {
-        const slice = `file_row_number >= ${from} AND file_row_number < ${from + sliceRows}`
+      const { cut, key, rows } = file
+      const relation = `read_parquet(${literal(join(lakeDir, cut?.key ?? key))}, file_row_number = true)`
+      const left = cut ? `${notDeleted(cut, lakeDir)} AND ` : ''
+      for (let from = 0; from < rows; from += sliceRows) {
+        const slice = `${left}file_row_number >= ${from} AND file_row_number < ${from + sliceRows}`
         await read(relation, `${slice} AND ${possible}`, `file_row_number // ${pieceRows}`)
       }
     },
@@ -107,7 +116,11 @@ export function idScope({ partition: { by, unit }, time }: StreamPlan): Scope {
 }
 
 /** A data file, as the book of ids needs it. */
-export function idFile({ key, partition: time, partitionValue, recordCount }: ScanFile, scope: Scope): IdFile {
+export function idFile(file: ScanFile, scope: Scope): IdFile {
+  const { key, path, deletes, partition: time, partitionValue, recordCount: rows } = file
   const known = time?.column === '_event_time' && time.unit === scope && partitionValue !== null
-  return { key, partition: known ? partitionValue : undefined, rows: recordCount }
+  const partition = known ? partitionValue : undefined
+  if (deletes.length === 0) return { key, partition, rows }
+  const name = [key, ...deletes.map((deleted) => deleted.key)].join('|')
+  return { key: name, partition, rows, cut: { key, path, deletes } }
 }

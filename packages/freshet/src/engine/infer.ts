@@ -3,8 +3,9 @@
  * others `double`, objects become structs, arrays lists, and whatever does not go together becomes text. A field whose values are
  * all null or empty has no type yet and waits for one that does. Strings stay strings: no guessing at dates.
  */
-import type { Column, ColumnType } from '../config/plan.ts'
+import type { Column, ColumnType, StreamPlan } from '../config/plan.ts'
 import { mergeColumns, sameColumns } from './columns.ts'
+import { presentColumns } from './present-columns.ts'
 
 type Structure = string | [Structure] | { [name: string]: Structure }
 
@@ -26,15 +27,22 @@ export interface Inferred {
  * Grows `known` by what a batch of events holds.
  * @param structure what `json_group_structure` said of the batch, as JSON text
  * @param fixed names whose type is settled: system columns and declared ones
+ * @param evolution former names of fields, which are no columns of their own, and fields that are not to be columns
  */
-export function inferColumns(known: readonly Column[], structure: string, fixed: ReadonlySet<string>): Inferred {
+export function inferColumns(
+  known: readonly Column[],
+  structure: string,
+  fixed: ReadonlySet<string>,
+  evolution: Pick<StreamPlan, 'renames' | 'drops'> = {},
+): Inferred {
   const shape = JSON.parse(structure) as Structure
   const refused = new Map<string, string>()
   if (typeof shape === 'string' || Array.isArray(shape)) return { columns: [...known], refused }
   const spelling = new Map([...known.map(({ name }) => name), ...fixed].map((name) => [name.toLowerCase(), name]))
   const found: Column[] = []
+  const gone = new Set((evolution.drops ?? []).filter((path) => path.length === 1).map(([name]) => name))
   for (const [name, value] of Object.entries(shape)) {
-    if (fixed.has(name) || frameNames.has(name)) continue
+    if (fixed.has(name) || frameNames.has(name) || gone.has(name)) continue
     const type = typeOf(value)
     const problem = nameProblem(name, spelling)
     if (problem !== undefined) refused.set(name, problem)
@@ -47,7 +55,7 @@ export function inferColumns(known: readonly Column[], structure: string, fixed:
       found.push({ name, type })
     }
   }
-  const columns = mergeColumns(known, found)
+  const columns = mergeColumns(known, presentColumns(found, evolution, fixed))
   return { columns: sameColumns(columns, known) ? [...known] : columns, refused }
 }
 

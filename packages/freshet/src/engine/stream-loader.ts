@@ -42,6 +42,7 @@ const restMsMax = 1000
 const retryMsMin = 200
 const retryMsMax = 15_000
 const flushRetryMs = 1000
+const commitPollMs = 25
 /** What a stop spends on loading the rest of the log; a long backlog is left to the next start. */
 const loadRestMsMax = 5000
 const partition = 0
@@ -98,6 +99,30 @@ export class StreamLoader {
   wake(): void {
     this.#grown = true
     this.#wake?.()
+  }
+
+  /**
+   * Resolves when everything before a position of the log is in the table, and the log trimmed as far as that goes; of a stream without a
+   * log, when all that is hot now is in the table.
+   * @throws the reason of `signal` when it is aborted
+   */
+  async commitUpTo(position: Position, signal: AbortSignal): Promise<void> {
+    const { log, timers } = this.#deps
+    if (!this.table.hasLog) {
+      await this.table.flush()
+      return
+    }
+    while (this.table.checkpoint < position) {
+      signal.throwIfAborted()
+      if (this.table.position < position) {
+        this.wake()
+        await timers.sleep(commitPollMs, signal)
+        continue
+      }
+      this.#startFlush()
+      await this.#flush
+    }
+    await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
   }
 
   /** Loads what the log still has, as far as time allows, commits what is hot, and stops. */

@@ -10,10 +10,13 @@ import type { ObjectStore } from '../storage/object-store.ts'
 import type { DeadLetter } from './dead-letters.ts'
 import type { IdMemory } from './dedup/id-memory.ts'
 import type { Database } from './duckdb.ts'
+import type { Readers } from './readers.ts'
 
 export interface StreamTableDeps extends CommitLimits {
   plan: Plan
   database: Database
+  /** Whoever reads streams' tables. */
+  readers: Readers
   catalog: Catalog
   store: ObjectStore
   /** Root folder of the tables, where DuckDB reads data files. */

@@ -1,48 +1,42 @@
 /**
- * One stream as SQL sees it: the committed files of its table and the hot rows behind them, in one view.
+ * One stream as SQL sees it: the committed files of its table and the hot rows behind them, as one state (shown-stream.ts).
  *
  * - `load` takes the next chunk of the log into the hot tail: repeats are left out (I5), events that do not fit go to the dead
  *   letters, new fields become columns.
  * - `flush` freezes the hot rows and commits them with the log position they reach (stream-commit.ts, I3); then, in one transaction,
- *   the view takes the files in and the frozen rows are dropped, so that every query sees each event once (I4).
+ *   the files are shown and the frozen rows are dropped, so that every query sees each event once (I4).
+ * - `change` commits other files in place of some, with log position and hot rows as they are; they are shown in one step as well.
  * - The stream's account (stream-account.ts, I6) is frozen, dropped and set back with the rows and the position.
  *
  * When a commit fails, the table is loaded anew and its positions decide: ours means that it was made after all, the former ones
  * that it was not (the frozen rows stay for the next flush), any others that another engine loads this stream: then the hot rows
  * are dropped and loading goes on from where the table is.
  */
-import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { systemColumns, type Column, type StreamPlan } from '../config/plan.ts'
 import type { LoadedTable } from '../lake/catalog.ts'
 import { confirmDurable } from '../lake/commit.ts'
-import {
-  currentSchema,
-  evolveTable,
-  formerFields,
-  newTableMetadata,
-  tablePositions,
-  withPartition,
-} from '../lake/metadata.ts'
+import { newTableMetadata, tablePositions } from '../lake/metadata.ts'
 import { planScan, type ScanFile, type ScanPlan } from '../lake/scan.ts'
 import type { Sources } from '../lake/sources.ts'
 import type { Chunk, Position } from '../log/log.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 import { Mutex } from '../runtime/mutex.ts'
-import { ChunkIntake, type NewEvents } from './chunk-intake.ts'
+import { ChunkIntake } from './chunk-intake.ts'
 import { ColumnGrowth } from './column-growth.ts'
 import { mergeColumns } from './columns.ts'
-import { writeReadyFile } from './data-files.ts'
 import type { IdBook } from './dedup/id-book.ts'
 import type { ScannedEvents } from './dedup/scan.ts'
-import { transaction } from './duckdb.ts'
+import { evolvedTable } from './evolution/apply-plan.ts'
+import { streamProperties } from './evolution/stream-record.ts'
 import type { HotTable } from './hot-table.ts'
-import { HotTail } from './hot-tail.ts'
-import { idScope, noteCommitted, openIdBook } from './id-source.ts'
+import { idScope, noteChanged, noteCommitted, openIdBook, type IdChange } from './id-source.ts'
 import { StreamAccount } from './ledger/stream-account.ts'
+import type { StreamState } from './shown-stream.ts'
 import { commitRows, outcomeOf, type FrozenRows } from './stream-commit.ts'
 import type { StreamTableDeps } from './stream-table-deps.ts'
-import { createView, hiddenNames, knownColumns } from './stream-view.ts'
+import { StreamTail } from './stream-tail.ts'
+import { hiddenNames, knownColumns } from './stream-view.ts'
 
 export interface LoadStats {
   loaded: number
@@ -58,26 +52,22 @@ interface Frozen extends FrozenRows {
 
 /** What a line may have beside the client's event; as a dead letter's text, the event is at most twice as long. */
 const systemBytesMax = 64 * 1024
-/** New events of at least this size become a data file of their own at once. */
-const fileBytesMin = 32 * 1024 * 1024
 const partition = 0
 
 export class StreamTable {
   readonly stream: StreamPlan
   readonly #deps: StreamTableDeps
   readonly #connection: DuckDBConnection
-  readonly #hot: HotTail
+  readonly #tail: StreamTail
   readonly #ids: IdBook | undefined
-  /** Loads and view changes, one at a time. */
+  /** Loads and changes of what is shown, one at a time. */
   readonly #writing = new Mutex()
   readonly #flushing = new Mutex()
   readonly #creating = new Mutex()
   readonly #intake: ChunkIntake
-  readonly #recordBytesMax: number
   readonly #account: StreamAccount
+  /** What the next commit is made on. */
   #table: LoadedTable | undefined
-  #scan: ScanPlan | undefined
-  #columns: readonly Column[]
   #position: Position = 0n
   #committed: Position = 0n
   #frozen: Frozen | undefined
@@ -97,19 +87,21 @@ export class StreamTable {
     this.stream = stream
     this.#deps = deps
     this.#connection = connection
-    this.#hot = new HotTail(stream.name)
     this.#account = new StreamAccount(deps.keptSources)
-    this.#columns = [...systemColumns, ...(stream.columns ?? [])]
-    this.#recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
-    this.#ids = openIdBook(stream, deps, { connection, hot: this.#hot, files: () => this.files })
-    const fixed = new Set(this.#columns.map(({ name }) => name))
+    const recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
+    const declared = [...systemColumns, ...(stream.columns ?? [])]
+    const { readers, random, tmpDir } = deps
+    const ensureTable = (columns: readonly Column[]): Promise<LoadedTable> => this.#ensureTable(columns)
+    this.#tail = new StreamTail(stream, declared, { connection, readers, random, tmpDir, recordBytesMax, ensureTable })
+    this.#ids = openIdBook(stream, deps, { connection, hot: this.#tail.hot, files: () => this.files })
+    const fixed = new Set<string>(declared.map(({ name }) => name))
     this.#intake = new ChunkIntake({
       stream,
       connection,
-      tmpDir: deps.tmpDir,
-      recordBytesMax: this.#recordBytesMax,
+      tmpDir,
+      recordBytesMax,
       ids: this.#ids,
-      growth: new ColumnGrowth(connection, fixed, this.#recordBytesMax),
+      growth: new ColumnGrowth(connection, stream, fixed, recordBytesMax),
       columns: () => ({ known: this.#columns, hidden: this.#table ? hiddenNames(this.#table) : new Set() }),
       onDeadLetters: deps.onDeadLetters,
     })
@@ -126,7 +118,7 @@ export class StreamTable {
   }
 
   get hotRows(): number {
-    return this.#hot.rows
+    return this.#tail.hot.rows
   }
 
   /** When the oldest event that is not committed was loaded, milliseconds since 1970; undefined while there is none. */
@@ -155,12 +147,31 @@ export class StreamTable {
 
   /** The hot tables, oldest first. Some may be gone a moment later, except within `atRest`. */
   get hotTables(): readonly HotTable[] {
-    return this.#hot.tables
+    return this.#tail.hot.tables
   }
 
   /** The committed data files. */
   get files(): readonly ScanFile[] {
-    return this.#scan?.files ?? []
+    return this.scanned?.files ?? []
+  }
+
+  /** The same with their manifests. */
+  get scanned(): ScanPlan | undefined {
+    return this.#tail.now.scan
+  }
+
+  /** What a query shows of the stream that has found it in this generation (shown-stream.ts). */
+  stateAt(generation: number): StreamState | undefined {
+    return this.#tail.at(generation)
+  }
+
+  /** Resolves when all queries that run now have ended: what was taken out of sight before is read by nobody then. */
+  readersGone(): Promise<void> {
+    return this.#deps.readers.gone()
+  }
+
+  get #columns(): readonly Column[] {
+    return this.#tail.now.columns
   }
 
   /** See `ChunkIntake.scan`; may be done ahead. */
@@ -176,7 +187,7 @@ export class StreamTable {
     return this.#writing.run(async () => {
       if (from !== this.#position) return { loaded: 0, repeats: 0, deadLetters: 0 }
       if (this.#deps.hasLog) checkBatches(this.stream.name, chunk)
-      const fate = await this.#intake.take(chunk, from, scanned, (events) => this.#insert(events))
+      const fate = await this.#intake.take(chunk, from, scanned, (events) => this.#tail.insert(events))
       if (this.#deps.hasLog) this.#account.note(chunk.batches, fate)
       if (chunk.count > 0) this.#uncommittedSinceMs ??= this.#deps.clock.nowMs()
       this.#position = chunk.next
@@ -210,6 +221,57 @@ export class StreamTable {
     })
   }
 
+  /**
+   * Commits other data files in place of some of the table's: compaction, erasure, retention, a roll-back. Log position and hot rows
+   * stay; no flush runs meanwhile. Whoever calls it has put the new files in place before.
+   * @param commit makes the commit on the table it is given, and returns the table with it
+   * @param ids `kept` when the ids in the files that go are those in the files that come, `fewer` when ids may be gone
+   * @returns the table, whose files are shown now
+   * @throws Error without a table; what `commit` throws: what the table then holds is shown, whatever became of the commit
+   */
+  change(commit: (table: LoadedTable) => Promise<LoadedTable>, ids: 'kept' | 'fewer'): Promise<LoadedTable> {
+    return this.#flushing.run(async () => {
+      await this.#confirm()
+      const base = this.#table
+      if (base === undefined) throw new Error(`The stream ${this.stream.name} has no table that could be changed`)
+      try {
+        const next = await commit(base)
+        // With commits of others in between, nothing is known of what they did to ids.
+        const isAlone = this.#tail.now.table?.version === base.version && next.version === base.version + 1
+        await this.#takeChange(next, ids === 'fewer' || isAlone ? ids : 'unknown')
+        return next
+      } catch (error) {
+        this.#confirmed = false
+        const found = await this.#deps.catalog.load(this.stream.name)
+        if (found && found.version !== this.#table?.version) {
+          await this.#takeChange(found, ids === 'kept' ? 'unknown' : ids)
+        }
+        await this.#confirm()
+        throw error
+      }
+    })
+  }
+
+  /** Takes over what others have committed to the table. @returns whether there was anything @throws as `change` does */
+  async refresh(): Promise<boolean> {
+    const newest = async (): Promise<LoadedTable | undefined> => this.#deps.catalog.load(this.stream.name)
+    const found = this.#table && (await newest())
+    if (found === undefined || found.version === this.#table?.version) return false
+    await this.change(async (base) => (await newest()) ?? base, 'fewer')
+    return true
+  }
+
+  async #takeChange(table: LoadedTable, ids: IdChange): Promise<void> {
+    if ((tablePositions(table.metadata).get(partition) ?? 0n) !== this.#committed) {
+      await this.#reload()
+      this.#deps.onOvertaken()
+      return
+    }
+    await this.#showTable(table, [], (scan) => {
+      if (this.#ids) noteChanged(this.#ids, idScope(this.stream), scan, ids)
+    })
+  }
+
   /** What was loaded from the catalog may be there to see and not be durable yet: nothing may be committed or trimmed on it before. */
   async #confirm(): Promise<void> {
     if (this.#confirmed || this.#table === undefined) return
@@ -235,59 +297,25 @@ export class StreamTable {
     this.#connection.closeSync()
   }
 
-  /** Makes the events of a chunk visible, all of them or none. */
-  async #insert(events: NewEvents): Promise<void> {
-    const { file, columns, bytes, count } = events
-    if (this.#hot.needsTable(columns)) await this.#startTable(columns)
-    if (bytes >= fileBytesMin && (await this.#insertAsFile(events))) return
-    await this.#hot.insert(this.#connection, file, count, this.#recordBytesMax)
-  }
-
-  /**
-   * Takes the events of a large scratch file as a data file that only has to be put in place at the next flush.
-   * @returns false when they have to go through a hot table: they belong to several partitions, or bring new columns
-   */
-  async #insertAsFile({ file, columns, count }: NewEvents): Promise<boolean> {
-    const { random, tmpDir } = this.#deps
-    const table = await this.#ensureTable(columns)
-    if (evolveTable(table.metadata, columns)) return false
-    const schema = currentSchema(table.metadata)
-    const select = this.#hot.selectNew(file, columns, this.#recordBytesMax)
-    const ready = await writeReadyFile(this.#connection, { random, tmpDir }, { table, schema, columns, select })
-    if (ready === undefined) return false
-    if (ready.rows !== count) throw new Error(`Of ${count} events of ${this.stream.name}, ${ready.rows} were loaded`)
-    const added = this.#hot.fileTable(ready, columns)
-    await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, added])
-    this.#hot.addFile(added)
-    return true
-  }
-
   /** The stream's table in the lake, made if there is none yet. */
   #ensureTable(columns: readonly Column[]): Promise<LoadedTable> {
-    const { catalog, clock, random } = this.#deps
+    const { catalog, clock, random, plan } = this.#deps
     const { name, partition: by } = this.stream
+    const properties = streamProperties(this.stream, Object.hasOwn(plan.streams, name))
     return this.#creating.run(async () => {
-      this.#table ??= await catalog.create(name, newTableMetadata({ columns, partition: by, clock, random }))
+      this.#table ??= await catalog.create(
+        name,
+        newTableMetadata({ columns, partition: by, clock, random, properties }),
+      )
       return this.#table
     })
   }
 
-  /** From now on rows go to a new hot table with these columns. */
-  async #startTable(columns: readonly Column[]): Promise<void> {
-    const table = await transaction(this.#connection, async () => {
-      const created = await this.#hot.create(this.#connection, columns)
-      await this.#showView(this.#table, this.#scan, columns, [...this.#hot.tables, created])
-      return created
-    })
-    this.#hot.add(table)
-    this.#columns = columns
-  }
-
   async #freeze(): Promise<Frozen | undefined> {
     return this.#writing.run(async () => {
-      if (this.#position === this.#committed && this.#hot.rows === 0) return undefined
-      const tables = this.#hot.rows === 0 ? [] : [...this.#hot.tables]
-      if (tables.length > 0) await this.#startTable(this.#columns)
+      if (this.#position === this.#committed && this.#tail.hot.rows === 0) return undefined
+      const tables = this.#tail.hot.rows === 0 ? [] : [...this.#tail.hot.tables]
+      if (tables.length > 0) await this.#tail.startTable(this.#columns)
       const sinceMs = this.#uncommittedSinceMs
       this.#uncommittedSinceMs = undefined
       const idNumber = this.#ids?.rotate()
@@ -296,21 +324,9 @@ export class StreamTable {
     })
   }
 
-  /** After a commit: the view takes the files in and the frozen rows out, at once. */
+  /** After a commit: its files are shown and the frozen rows are not, at once. */
   async #adopt(frozen: Frozen, table: LoadedTable): Promise<void> {
-    const scan = await planScan(this.#deps.store, table, this.#scan && { previous: this.#scan })
-    await this.#writing.run(async () => {
-      const gone = new Set(frozen.tables)
-      const columns = mergeColumns(this.#columns, knownColumns(table))
-      await transaction(this.#connection, async () => {
-        const kept = this.#hot.tables.filter((hot) => !gone.has(hot))
-        await this.#showView(table, scan, columns, kept)
-        await this.#hot.drop(this.#connection, frozen.tables)
-      })
-      this.#table = table
-      this.#scan = scan
-      this.#columns = columns
-      this.#hot.forget(frozen.tables, this.#deps.plan.sql.timeoutMs)
+    await this.#showTable(table, frozen.tables, (scan) => {
       if (this.#ids) noteCommitted(this.#ids, idScope(this.stream), frozen.idNumber, scan)
       this.#account.adopted()
       this.#committed = frozen.to
@@ -345,26 +361,12 @@ export class StreamTable {
   /** Takes over what the table holds, in place of all there was. */
   async #reload(): Promise<void> {
     this.#confirmed = false
-    const { catalog } = this.#deps
-    const found = await catalog.load(this.stream.name)
-    // Files written from now on are cut as the plan says; those there are stay as they were.
-    const metadata = found && withPartition(found.metadata, this.stream.partition)
-    const table = found && metadata !== found.metadata ? await catalog.commit(found, metadata!) : found
+    const table = await evolvedTable(this.#deps, this.stream.name)
     const scan = table && (await planScan(this.#deps.store, table))
     await this.#writing.run(async () => {
-      const stale = [...this.#hot.tables]
       const columns = table ? mergeColumns(knownColumns(table), this.#columns) : this.#columns
-      const created = await transaction(this.#connection, async () => {
-        const first = await this.#hot.create(this.#connection, columns)
-        await this.#showView(table, scan, columns, [first])
-        await this.#hot.drop(this.#connection, stale)
-        return first
-      })
-      this.#hot.forget(stale, this.#deps.plan.sql.timeoutMs)
-      this.#hot.add(created)
+      await this.#tail.begin({ table, scan, columns })
       this.#table = table
-      this.#scan = scan
-      this.#columns = columns
       this.#ids?.clear()
       this.#account.reset(table?.metadata)
       this.#frozen = undefined
@@ -375,20 +377,17 @@ export class StreamTable {
     })
   }
 
-  /** Makes the view show these files and hot tables. What it shows is ours to remember once the transaction has committed. */
-  async #showView(
-    table: LoadedTable | undefined,
-    scan: ScanPlan | undefined,
-    columns: readonly Column[],
-    hot: readonly HotTable[],
-  ): Promise<void> {
-    const { lakeDir } = this.#deps
-    const committed = table && {
-      schema: currentSchema(table.metadata),
-      formerFields: formerFields(table.metadata),
-      paths: (scan?.files ?? []).map(({ key }) => join(lakeDir, key)),
-    }
-    await this.#connection.run(createView(this.stream.name, columns, committed, hot))
+  /** Shows the files of `table`, and the hot tables without those in `gone`; `then` takes note of it. */
+  async #showTable(table: LoadedTable, gone: readonly HotTable[], then: (scan: ScanPlan) => void): Promise<void> {
+    const previous = this.#tail.now.scan
+    const scan = await planScan(this.#deps.store, table, previous && { previous })
+    await this.#writing.run(async () => {
+      const columns = mergeColumns(this.#columns, knownColumns(table))
+      const hot = this.#tail.hot.tables.filter((kept) => !gone.includes(kept))
+      await this.#tail.show(async () => ({ table, scan, columns, hot }), gone)
+      this.#table = table
+      then(scan)
+    })
   }
 }
 

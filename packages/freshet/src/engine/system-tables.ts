@@ -12,6 +12,7 @@ import { Mutex } from '../runtime/mutex.ts'
 import { readJson, storedSelect } from './columns.ts'
 import type { Completeness } from './completeness.ts'
 import type { StreamLoader } from './stream-loader.ts'
+import type { MaintenanceRow } from './upkeep/maintenance-row.ts'
 
 type Row = Record<string, string | number | bigint | boolean | null>
 
@@ -19,7 +20,7 @@ const text = { kind: 'string' } as const
 const long = { kind: 'long' } as const
 const time = { kind: 'timestamptz' } as const
 
-export type SystemTable = 'streams' | 'snapshots' | 'files' | 'sites' | 'ledger'
+export type SystemTable = 'streams' | 'snapshots' | 'files' | 'sites' | 'ledger' | 'maintenance'
 
 /** Columns of each system table, in order. */
 const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
@@ -55,6 +56,7 @@ const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
     { name: 'total_rows', type: long },
     { name: 'total_files', type: long },
     { name: 'positions', type: text },
+    { name: 'tags', type: text },
   ],
   files: [
     { name: 'stream', type: text },
@@ -75,6 +77,23 @@ const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
     { name: 'deduplicated', type: long },
     { name: 'dead_lettered', type: long },
     { name: 'in_flight', type: long },
+    { name: 'removed', type: long },
+  ],
+  maintenance: [
+    { name: 'stream', type: text },
+    { name: 'job', type: text },
+    { name: 'partition', type: text },
+    { name: 'state', type: text },
+    { name: 'reason', type: text },
+    { name: 'files_before', type: long },
+    { name: 'files_after', type: long },
+    { name: 'bytes_before', type: long },
+    { name: 'bytes_after', type: long },
+    { name: 'rows', type: long },
+    { name: 'started_at', type: time },
+    { name: 'finished_at', type: time },
+    { name: 'next_at', type: time },
+    { name: 'snapshot_id', type: long },
   ],
   sites: [
     { name: 'stream', type: text },
@@ -101,6 +120,7 @@ export interface SystemTablesOptions {
   declared: ReadonlySet<string>
   loaders: () => Iterable<StreamLoader>
   completeness: Completeness
+  maintenance: () => MaintenanceRow[]
 }
 
 export class SystemTables {
@@ -137,6 +157,7 @@ export class SystemTables {
 
   async #rows(name: SystemTable): Promise<Row[]> {
     if (name === 'sites') return this.#siteRows()
+    if (name === 'maintenance') return this.#options.maintenance().map(maintenanceRow)
     const rows: Row[] = []
     for (const loader of this.#options.loaders()) {
       if (name === 'streams') rows.push(await this.#streamRow(loader))
@@ -209,6 +230,25 @@ export class SystemTables {
   }
 }
 
+function maintenanceRow(row: MaintenanceRow): Row {
+  return {
+    stream: row.table,
+    job: row.job,
+    partition: row.partition,
+    state: row.state,
+    reason: row.reason,
+    files_before: row.filesBefore,
+    files_after: row.filesAfter,
+    bytes_before: row.bytesBefore,
+    bytes_after: row.bytesAfter,
+    rows: row.rows,
+    started_at: row.startedAt,
+    finished_at: row.finishedAt,
+    next_at: row.nextAt,
+    snapshot_id: row.snapshotId === null ? null : BigInt(row.snapshotId),
+  }
+}
+
 async function ledgerRows({ table, ledger }: StreamLoader): Promise<Row[]> {
   const lines = (await ledger?.rows()) ?? []
   return lines.map((line) => ({
@@ -220,10 +260,14 @@ async function ledgerRows({ table, ledger }: StreamLoader): Promise<Row[]> {
     deduplicated: line.deduplicated,
     dead_lettered: line.deadLettered,
     in_flight: line.inFlight,
+    removed: line.removed ?? 0,
   }))
 }
 
 function snapshotRows({ table }: StreamLoader): Row[] {
+  const tags = Object.entries(table.table?.metadata.refs ?? {}).filter(([, { type }]) => type === 'tag')
+  const tagsOf = (id: bigint): string =>
+    tags.flatMap(([name, ref]) => (ref['snapshot-id'] === id ? name : [])).join(', ')
   return (table.table?.metadata.snapshots ?? []).map((snapshot) => ({
     stream: table.stream.name,
     snapshot_id: snapshot['snapshot-id'],
@@ -235,6 +279,7 @@ function snapshotRows({ table }: StreamLoader): Row[] {
     total_rows: count(snapshot, 'total-records'),
     total_files: count(snapshot, 'total-data-files'),
     positions: snapshot.summary[positionsKey] ?? null,
+    tags: tagsOf(snapshot['snapshot-id']) || null,
   }))
 }
 

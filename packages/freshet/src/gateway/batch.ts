@@ -2,6 +2,7 @@
 import type { Plan } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import { brokenTextFault, hasSurrogateEscape } from './check-event.ts'
+import type { DecimalWriter } from './decimal-text.ts'
 import type { BodyText } from './decode.ts'
 import { brokenJson, openEvents, type BodyForm, type EventSource } from './events.ts'
 import { extentOf, findJsonFault, placeOf, skipSpace } from './json-text.ts'
@@ -98,9 +99,17 @@ class BatchReader {
     if (fault !== undefined) return fault
     const head = door.columns.head(event, raw, index, columns)
     if (typeof head !== 'string') return head
-    const line = this.#returns && (raw.includes('\n') || raw.includes('\r')) ? raw.replaceAll(/[\r\n]/g, ' ') : raw
+    const text = door.decimals === undefined ? raw : this.#withDecimals(raw, door.decimals)
+    if (typeof text !== 'string') return text
+    const line = this.#returns && (text.includes('\n') || text.includes('\r')) ? text.replaceAll(/[\r\n]/g, ' ') : text
     this.lines.write(joinLine(head, line), body.ascii && (!this.#escapes || isAsciiText(head)))
     return undefined
+  }
+
+  /** Quotes make an event longer, and the engine's buffers are made for the limit. */
+  #withDecimals(raw: string, write: DecimalWriter): string | EventFault {
+    const text = write(raw)
+    return typeof text === 'string' && text !== raw ? (this.#sizeFault(text) ?? text) : text
   }
 
   #sizeFault(raw: string): EventFault | undefined {

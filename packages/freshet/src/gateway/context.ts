@@ -1,6 +1,6 @@
 /** What the routes share. */
 import type { Plan } from '../config/plan.ts'
-import type { Log } from '../log/log.ts'
+import type { Log, Positions } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
@@ -18,6 +18,8 @@ import type { StreamDoors } from './streams.ts'
 export interface GatewayContext {
   plan: Plan
   log: Log
+  /** Begins a new segment of a stream's log, where the log has segments; gives the positions behind all that was appended. */
+  rollLog: (stream: string) => Promise<Positions>
   clock: Clock
   logger: Logger
   version: string

@@ -5,7 +5,7 @@ import { Pool } from 'undici'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 
 export interface ForwardedRequest {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'DELETE'
   /** Path with its query. */
   path: string
   headers: Record<string, string>

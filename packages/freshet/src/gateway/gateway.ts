@@ -6,7 +6,7 @@
 import type { AddressInfo } from 'node:net'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { Plan } from '../config/plan.ts'
-import type { Log } from '../log/log.ts'
+import type { Log, Positions } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { nodeFileSystem, type FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
@@ -29,6 +29,8 @@ import { StreamDoors } from './streams.ts'
 export interface GatewayOptions {
   plan: Plan
   log: Log
+  /** See `GatewayContext`; left out for a log without segments. */
+  rollLog?: (stream: string) => Promise<Positions>
   clock: Clock
   random: Random
   logger: Logger
@@ -74,6 +76,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const context: GatewayContext = {
     plan,
     log,
+    rollLog: options.rollLog ?? ((stream) => log.ends(stream)),
     clock,
     logger,
     version: options.version,

@@ -65,6 +65,7 @@ export const openApiSchemas: Record<string, unknown> = {
         deduplicated: maybe('integer'),
         deadLettered: maybe('integer'),
         waiting: maybe('integer'),
+        removed: maybe('integer'),
         missing: maybe('integer'),
       }),
       type: ['object', 'null'],
@@ -98,7 +99,12 @@ export const openApiSchemas: Record<string, unknown> = {
   },
   StreamList: object({ streams: list(object({ name: text, declared: flag })) }),
   SqlRequest: object(
-    { sql: text, params: { type: 'object' }, format: { ...text, enum: ['json', 'ndjson', 'csv', 'parquet'] } },
+    {
+      sql: text,
+      params: { type: 'object' },
+      format: { ...text, enum: ['json', 'ndjson', 'csv', 'parquet'] },
+      asOf: { ...text, description: 'The streams as they were: at a time, in a snapshot (its id), or under a tag.' },
+    },
     ['sql'],
   ),
   SqlAnswer: object({

@@ -1,6 +1,8 @@
 /** The OpenAPI 3.1 description of everything the gateway serves, with the schemas of the declared streams. */
 import type { Plan } from '../config/plan.ts'
 import { receiptLengthMax } from '../log/receipt.ts'
+import { changeOperations, changeSchemas } from './openapi-changes.ts'
+import { maintenanceOperations, maintenanceSchemas } from './openapi-maintenance.ts'
 import { header, json, problems, query, ref, retryAfter, type Json, type OpenApiOperation } from './openapi-parts.ts'
 import { openApiSchemas } from './openapi-schemas.ts'
 import { siteOperations } from './openapi-sites.ts'
@@ -25,11 +27,19 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
     paths: {
       '/v1/streams/{stream}/events': { post: ingest(plan) },
       '/v1/streams/{stream}/heartbeats': { post: siteOperations.heartbeat },
+      '/v1/streams/{stream}/erasures': { post: changeOperations.erase },
       '/v1/streams': { get: listStreams },
       '/v1/receipts/{receipt}': { get: showReceipt },
       '/v1/sites': { get: siteOperations.list },
       '/v1/sites/{site}': { put: siteOperations.put, delete: siteOperations.remove },
       '/v1/sql': { post: runSql },
+      '/v1/maintenance': { post: maintenanceOperations.start },
+      '/v1/maintenance/{run}': { get: maintenanceOperations.show },
+      '/v1/erasures': { get: changeOperations.listErasures },
+      '/v1/erasures/{id}': { get: changeOperations.showErasure },
+      '/v1/tables/{table}/tags': { get: changeOperations.listTags, post: changeOperations.createTag },
+      '/v1/tables/{table}/tags/{tag}': { delete: changeOperations.dropTag },
+      '/v1/tables/{table}/rollback': { post: changeOperations.rollback },
       '/v1/status': { get: status },
       '/healthz': { get: healthz },
       '/readyz': { get: readyz },
@@ -37,7 +47,7 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
       '/openapi.json': { get: page('This document', 'application/json') },
       '/docs': { get: page('This document as a page', 'text/html') },
     },
-    components: { schemas: { ...openApiSchemas, ...events } },
+    components: { schemas: { ...openApiSchemas, ...maintenanceSchemas, ...changeSchemas, ...events } },
   }
 }
 
@@ -137,6 +147,7 @@ const runSql: OpenApiOperation = {
   description: 'One SELECT or EXPLAIN over streams (as tables) and freshet.streams, freshet.snapshots, freshet.files.',
   parameters: [
     query('format', 'Form of the answer; the Accept header picks it too.', { type: 'string', enum: formats }),
+    query('asOf', 'The moment as of which streams are read, for a body that is plain SQL.', { type: 'string' }),
     query('p.{name}', 'Value of the parameter $name, for a body that is plain SQL.', { type: 'string' }),
   ],
   requestBody: {
@@ -164,6 +175,7 @@ const runSql: OpenApiOperation = {
       'invalid_request',
       'forbidden_sql',
       'forbidden_host',
+      'unknown_snapshot',
       'query_timeout',
       'query_memory',
       'result_too_large',

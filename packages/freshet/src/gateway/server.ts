@@ -8,14 +8,17 @@ import { foreignHost } from './host-guard.ts'
 import { problemType, sendProblem } from './problems.ts'
 import { readBody } from './read-body.ts'
 import { addDocsRoutes } from './routes/docs.ts'
+import { addErasureRoutes } from './routes/erasures.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addHeartbeatRoute } from './routes/heartbeats.ts'
 import { addIngestRoute } from './routes/ingest.ts'
+import { addMaintenanceRoutes } from './routes/maintenance.ts'
 import { setNotFound } from './routes/not-found.ts'
 import { addReceiptRoute } from './routes/receipts.ts'
 import { addSiteRoutes } from './routes/sites.ts'
 import { addSqlRoute } from './routes/sql.ts'
 import { addStatusRoutes } from './routes/status.ts'
+import { addTableRoutes } from './routes/tables.ts'
 
 /** A connection on which nothing moves for this long, beyond what a query may take, is cut. */
 const idleMarginMs = 60_000
@@ -53,6 +56,9 @@ export function createServer(context: GatewayContext): FastifyInstance {
   addSiteRoutes(app, context)
   addReceiptRoute(app, context)
   addSqlRoute(app, context)
+  addMaintenanceRoutes(app, context)
+  addErasureRoutes(app, context)
+  addTableRoutes(app, context)
   addStatusRoutes(app, context)
   addHealthRoutes(app, context)
   addDocsRoutes(app, context)

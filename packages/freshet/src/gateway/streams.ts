@@ -1,7 +1,9 @@
 /** The streams that can be posted to, each with what its events pass on their way in. */
 import { reservedStreamNames, streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from '../config/plan.ts'
+import { eventNaming, namedFields } from '../config/field-names.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import { nearest } from '../config/spelling.ts'
+import { createDecimalWriter, type DecimalWriter } from './decimal-text.ts'
 import { SystemColumns } from './system-columns.ts'
 import { compileValidator, type Validator } from './validate.ts'
 
@@ -12,6 +14,8 @@ export interface StreamDoor {
   readonly declared: boolean
   readonly validate: Validator
   readonly columns: SystemColumns
+  /** For streams with decimal columns. */
+  readonly decimals: DecimalWriter | undefined
 }
 
 export interface StreamEntry {
@@ -90,6 +94,7 @@ export class StreamDoors {
 
   #open(plan: StreamPlan, declared: boolean): StreamDoor {
     const validate = compileValidator(plan, this.#nestingMax)
-    return { name: plan.name, plan, declared, validate, columns: new SystemColumns(plan) }
+    const decimals = createDecimalWriter(plan.columns && namedFields(plan.columns, eventNaming(plan.renames)))
+    return { name: plan.name, plan, declared, validate, columns: new SystemColumns(plan), decimals }
   }
 }

@@ -9,6 +9,7 @@ import type { StreamPlan } from '../config/plan.ts'
 import type { Arrival } from './arrival.ts'
 import { idIndex, idText, type IdMaker } from './event-id.ts'
 import { createTimeReader, type TimeReader } from './event-time.ts'
+import { nameIn, namesOf } from './former-names.ts'
 import { pointer, type EventFault } from './refusal.ts'
 
 /** The parts of the system columns that all events of a batch share. */
@@ -45,34 +46,35 @@ function isLater(time: string, than: string): boolean {
 
 /** Gives the start of each stored line of one stream. */
 export class SystemColumns {
-  readonly #idField: string | null
-  readonly #timeField: string | null
+  readonly #idNames: readonly string[] | null
+  readonly #timeNames: readonly string[] | null
   readonly #readTime: TimeReader | undefined
 
-  constructor(plan: Pick<StreamPlan, 'id' | 'time'>) {
-    this.#idField = plan.id
-    this.#timeField = plan.time?.field ?? null
+  constructor(plan: Pick<StreamPlan, 'id' | 'time' | 'renames'>) {
+    this.#idNames = plan.id === null ? null : namesOf(plan.id, plan.renames)
+    this.#timeNames = plan.time === null ? null : namesOf(plan.time.field, plan.renames)
     this.#readTime = plan.time === null ? undefined : createTimeReader(plan.time)
   }
 
   /** The line's start up to the comma, or what is wrong with the event's id or time. */
   head(event: Record<string, unknown>, raw: string, index: number, batch: BatchColumns): string | EventFault {
     let id: string
-    if (this.#idField === null) {
+    if (this.#idNames === null) {
       id = batch.idStart + idIndex(index)
     } else {
-      const read = idText(event[this.#idField], raw, this.#idField)
-      if (typeof read !== 'string')
-        return { code: 'invalid_event', path: pointer('', this.#idField), reason: read.reason }
+      const field = nameIn(event, this.#idNames)
+      const read = idText(event[field], raw, field)
+      if (typeof read !== 'string') return { code: 'invalid_event', path: pointer('', field), reason: read.reason }
       id = read
     }
     let time = batch.receivedAt
     if (this.#readTime !== undefined) {
-      const value = event[this.#timeField!]
+      const field = nameIn(event, this.#timeNames!)
+      const value = event[field]
       const read = this.#readTime(value)
       if (typeof read !== 'string') {
         const reason = value === undefined ? 'is missing, and it is the time of the event' : read.reason
-        return { code: 'invalid_event', path: pointer('', this.#timeField!), reason }
+        return { code: 'invalid_event', path: pointer('', field), reason }
       }
       time = read
     }

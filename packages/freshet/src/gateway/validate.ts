@@ -7,21 +7,29 @@ import { faultOf } from './check-event.ts'
 import { isCanonicalTime } from './event-time.ts'
 import { eventSchema } from '../config/event-schema.ts'
 import { nearest } from '../config/spelling.ts'
+import { underPresentNames } from './former-names.ts'
 import { compilePattern } from './pattern.ts'
 import { pointer, type EventFault } from './refusal.ts'
 import { boundsValues, closedFields } from './schema-shape.ts'
+import { compileTypeCheck, hasKind } from './typed-values.ts'
 
 export type Validator = (event: Record<string, unknown>) => EventFault | undefined
 
 /** Formats that are a plain function or a short linear match. */
-const freeFormats = ['date', 'time', 'duration', 'ipv4', 'uuid', 'json-pointer', 'int32', 'int64', 'byte'] as const
+const freeFormats = ['date', 'duration', 'ipv4', 'uuid', 'json-pointer', 'int32', 'int64', 'byte'] as const
 /** Formats whose regular expressions can take quadratic time: longer text than this does not have the format. */
 const boundedFormats = ['email', 'hostname', 'ipv6', 'uri', 'uri-reference'] as const
 const boundedFormatLength = 2048
 
 const isDateTime = (fullFormats['date-time'] as { validate: (text: string) => boolean }).validate
 
-function createAjv(): Ajv2020 {
+const isTime = (fullFormats['time'] as { validate: (text: string) => boolean }).validate
+/** Forms without an offset, which columns of type timestamp and time take; what exactly they take is for the column to say. */
+const localDateTime = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?$/
+const localTime = /^\d\d:\d\d(?::\d\d(?:\.\d+)?)?$/
+
+/** @param local true to let date-times without an offset pass: columns say which of them may have none */
+function createAjv(local = false): Ajv2020 {
   const ajv = new Ajv2020({
     strict: false,
     // JSON can write numbers that overflow to infinity.
@@ -34,7 +42,11 @@ function createAjv(): Ajv2020 {
     code: { regExp: compilePattern },
   })
   for (const name of freeFormats) ajv.addFormat(name, fullFormats[name])
-  ajv.addFormat('date-time', (text: string) => isCanonicalTime(text) || isDateTime(text))
+  ajv.addFormat(
+    'date-time',
+    (text: string) => isCanonicalTime(text) || isDateTime(text) || (local && localDateTime.test(text)),
+  )
+  ajv.addFormat('time', (text: string) => localTime.test(text) || isTime(text))
   for (const name of boundedFormats) {
     const format = fullFormats[name] as RegExp | ((text: string) => boolean)
     ajv.addFormat(name, (text: string) => {
@@ -54,23 +66,28 @@ function createAjv(): Ajv2020 {
  * @param nestingMax levels of objects and arrays; a flat event has one
  * @throws FreshetError `config_invalid` when the schema cannot be compiled
  */
-export function compileValidator(plan: Pick<StreamPlan, 'name' | 'schema'>, nestingMax: number): Validator {
-  const { schema } = plan
+export function compileValidator(
+  plan: Pick<StreamPlan, 'name' | 'schema' | 'renames'> & Partial<Pick<StreamPlan, 'columns'>>,
+  nestingMax: number,
+): Validator {
+  const { schema, columns = null, renames } = plan
   if (schema === null) return (event) => faultOf(event, nestingMax)
   const names = Object.keys((schema['properties'] as object | undefined) ?? {})
   const closed = closedFields(schema)
   const { additionalProperties: _, ...open } = schema
-  const validate = compileSchema(plan.name, eventSchema(closed === undefined ? schema : open))
+  const local = columns?.some(({ type }) => hasKind(type, 'timestamp')) === true
+  const validate = compileSchema(plan.name, eventSchema(closed === undefined ? schema : open), local)
+  const checkTypes = compileTypeCheck(columns)
   const isBounded = closed !== undefined && boundsValues(schema, nestingMax)
   let usualNames: readonly string[] = []
-  return (event) => {
+  return underPresentNames(renames, (event) => {
     if (!isBounded || !hasNames(event, usualNames)) {
       const fault = faultOf(event, nestingMax) ?? (closed && unknownField(event, closed))
       if (fault !== undefined) return fault
       usualNames = Object.keys(event)
     }
-    return validate(event) === true ? undefined : describe(validate.errors?.[0], names)
-  }
+    return validate(event) === true ? checkTypes?.(event) : describe(validate.errors?.[0], names)
+  })
 }
 
 function hasNames(event: Record<string, unknown>, names: readonly string[]): boolean {
@@ -87,12 +104,16 @@ function unknownField(event: Record<string, unknown>, fields: ReadonlySet<string
 /** Checks the schemas themselves: compiling what describes those takes longer than most of them, so it is done once. */
 let schemaChecker: Ajv2020 | undefined
 
-function compileSchema(stream: string, schema: Record<string, unknown>): ReturnType<Ajv2020['compile']> {
+function compileSchema(
+  stream: string,
+  schema: Record<string, unknown>,
+  local: boolean,
+): ReturnType<Ajv2020['compile']> {
   let validate: ReturnType<Ajv2020['compile']>
   try {
     schemaChecker ??= createAjv()
     void schemaChecker.validateSchema(schema, true)
-    validate = createAjv().compile(schema)
+    validate = createAjv(local).compile(schema)
   } catch (error) {
     throw new FreshetError(
       'config_invalid',

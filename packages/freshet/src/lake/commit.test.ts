@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { failing } from '../../test/conformance/catalog-faults.ts'
 import { append, at, dataFile, emptyTable, memoryLake, type Lake } from '../../test/conformance/lake-fixture.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import type { Catalog, LoadedTable } from './catalog.ts'
@@ -363,23 +364,5 @@ function foreignSnapshot(metadata: TableMetadata): TableMetadata {
     snapshots: [...metadata.snapshots, snapshot],
     'current-snapshot-id': id,
     refs: { main: { 'snapshot-id': id, type: 'branch' } },
-  }
-}
-
-/** A catalog whose first commit fails before or after it is made. */
-function failing(catalog: Catalog, when: 'before' | 'after', error: () => Error, then?: () => Promise<void>): Catalog {
-  let failed = false
-  return {
-    tables: () => catalog.tables(),
-    load: (name) => catalog.load(name),
-    create: (name, metadata) => catalog.create(name, metadata),
-    commit: async (base, next) => {
-      if (failed) return catalog.commit(base, next)
-      failed = true
-      if (when === 'before') throw error()
-      await catalog.commit(base, next)
-      await then?.()
-      throw error()
-    },
   }
 }

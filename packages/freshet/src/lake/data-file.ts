@@ -1,5 +1,5 @@
 import { FreshetError } from '../runtime/errors.ts'
-import { encodeBound } from './bounds.ts'
+import { encodeBounds } from './bounds.ts'
 import { leavesOf, type IcebergSchema, type Leaf } from './schema.ts'
 
 /** A data file as a manifest describes it. Maps go by field id. */
@@ -64,10 +64,7 @@ export function dataFileFrom(
     const hasNan = fields.get('has_nan')
     if (hasNan === 'false') nanValueCounts.set(leaf.id, 0)
     if (hasNan === 'true') continue
-    const min = fields.get('min')
-    const max = fields.get('max')
-    const lower = min === undefined ? undefined : encodeBound(leaf.type, min, 'lower')
-    const upper = max === undefined ? undefined : encodeBound(leaf.type, max, 'upper')
+    const { lower, upper } = encodeBounds(leaf.type, fields.get('min'), fields.get('max'))
     if (lower !== undefined) lowerBounds.set(leaf.id, lower)
     if (upper !== undefined) upperBounds.set(leaf.id, upper)
   }

@@ -9,6 +9,11 @@ export interface LedgerCounts {
   deduplicated: number
   /** ... that are in `dead_letters`. */
   deadLettered: number
+  /**
+   * Of the committed ones, those that are rows of the table no more: erased, past their retention, or rolled back. Left out for none.
+   * Below 0 where a roll-back brought rows back that are counted in another row.
+   */
+  removed?: number
 }
 
 export interface LedgerRow extends LedgerCounts {
@@ -18,8 +23,8 @@ export interface LedgerRow extends LedgerCounts {
   hour: number
 }
 
-/** A row as it is stored: source, hour, accepted, committed, deduplicated, dead-lettered. */
-export type StoredRow = [string | null, number, number, number, number, number]
+/** A row as it is stored: source, hour, accepted, committed, deduplicated, dead-lettered, and removed where there are some. */
+export type StoredRow = [string | null, number, number, number, number, number, number?]
 
 export const hourMs = 3_600_000
 
@@ -64,21 +69,35 @@ export function totalOf(rows: Iterable<LedgerCounts>): LedgerCounts {
   return total
 }
 
-export function storedRow({ source, hour, accepted, committed, deduplicated, deadLettered }: LedgerRow): StoredRow {
-  return [source, hour, accepted, committed, deduplicated, deadLettered]
+export function storedRow(row: LedgerRow): StoredRow {
+  const { source, hour, accepted, committed, deduplicated, deadLettered, removed } = row
+  const counts: StoredRow = [source, hour, accepted, committed, deduplicated, deadLettered]
+  if (removed !== undefined) counts.push(removed)
+  return counts
 }
 
 /** @throws Error when it is no row, or one that does not balance */
 export function readStoredRow(stored: unknown): LedgerRow {
-  const [source, hour, accepted, committed, deduplicated, deadLettered] = stored as StoredRow
-  const numbers = [hour, accepted, committed, deduplicated, deadLettered]
+  const [source, hour, accepted, committed, deduplicated, deadLettered, removed] = stored as StoredRow
+  const numbers = [hour, accepted, committed, deduplicated, deadLettered, removed ?? 0]
   if ((source !== null && typeof source !== 'string') || !numbers.every(Number.isSafeInteger)) {
     throw new Error(`${JSON.stringify(stored)} is no row of a ledger`)
   }
   if (accepted !== committed + deduplicated + deadLettered) {
     throw new Error(`the row ${JSON.stringify(stored)} does not balance`)
   }
-  return { source, hour, accepted, committed, deduplicated, deadLettered }
+  const row = { source, hour, accepted, committed, deduplicated, deadLettered }
+  return removed === undefined ? row : { ...row, removed }
+}
+
+/** A row that says only how many rows of the table are gone. */
+export function removedRow(source: string | null, hour: number, removed: number): LedgerRow {
+  return { source, hour, accepted: 0, committed: 0, deduplicated: 0, deadLettered: 0, removed }
+}
+
+/** The rows that the table has of those that were committed. */
+export function presentRows({ committed, removed = 0 }: LedgerCounts): number {
+  return committed - removed
 }
 
 function keyOf({ source, hour }: LedgerRow): string {
@@ -90,4 +109,7 @@ function addCounts(sum: LedgerCounts, more: LedgerCounts): void {
   sum.committed += more.committed
   sum.deduplicated += more.deduplicated
   sum.deadLettered += more.deadLettered
+  const removed = (sum.removed ?? 0) + (more.removed ?? 0)
+  if (removed === 0) delete sum.removed
+  else sum.removed = removed
 }

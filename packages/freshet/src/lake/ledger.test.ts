@@ -11,7 +11,7 @@ import {
 import type { Catalog, LoadedTable } from './catalog.ts'
 import { appendFiles } from './commit.ts'
 import { ledgerKey, ledgerTotals, readLedger, type LedgerDelta } from './ledger.ts'
-import type { LedgerRow } from './ledger-rows.ts'
+import { presentRows, removedRow, type LedgerRow } from './ledger-rows.ts'
 import { currentSnapshot, tablePositions } from './metadata.ts'
 import { sourcesKey, tableSources } from './sources.ts'
 
@@ -71,6 +71,24 @@ describe('the ledger of a table', () => {
     await commit(delta([row('a', 5, 1), row('a', 6, 2, 1)]))
     await commit(delta([row('a', 6, 3, 0, 4), row('b', 6, 5)]))
     expect(await rowsOf()).toEqual([row('a', 5, 1), row('a', 6, 5, 1, 4), row('b', 6, 5)])
+  })
+
+  test('keeps what was removed beside what was committed, through files and merges', async () => {
+    await commit(delta([row('a', 1, 10)]))
+    await commit(delta([removedRow('a', 1, 4)]))
+    for (let hour = 2; hour < 600; hour += 50)
+      await commit(delta(Array.from({ length: 50 }, (_, index) => row('a', hour + index, 1))))
+    await commit(delta([removedRow('a', 1, -1), removedRow('a', 2, 1)]))
+    expect(ledgerFiles().length).toBeGreaterThan(0)
+    const rows = await rowsOf()
+    expect(rows.slice(0, 3)).toEqual([
+      { ...row('a', 1, 10), removed: 3 },
+      { ...row('a', 2, 1), removed: 1 },
+      row('a', 3, 1),
+    ])
+    const totals = ledgerTotals((await lake.catalog.load('trades'))!.metadata)
+    expect(totals.removed).toBe(4)
+    expect(presentRows(totals)).toBe(rows.reduce((sum, one) => sum + one.committed, 0) - 4)
   })
 
   test('keeps sources apart whatever their names are', async () => {

@@ -5,8 +5,8 @@
  * Format: the table property `freshet.ledger` holds, as JSON,
  * - `positions`: the log positions up to which it counts; they are the table's, always (see below);
  * - `begun`: the positions from which it counts, and how many rows the table had then (null: not known);
- * - `totals`: accepted, committed, deduplicated, dead-lettered, over all rows;
- * - `recent`: the newest rows, [source, hour, accepted, committed, deduplicated, deadLettered];
+ * - `totals`: accepted, committed, deduplicated, dead-lettered, and removed where there are some, over all rows;
+ * - `recent`: the newest rows, [source, hour, accepted, committed, deduplicated, deadLettered] and removed where there are some;
  * - `files`: the other rows, in files that never change (ledger-file.ts). A source and hour may be in several places: they add up;
  * - `retired`: files that merging has replaced, each with the sequence number of the commit that did. They stay for as many commits
  *   as there are former versions of the metadata, whose properties name them, and are removed then.
@@ -17,6 +17,9 @@
  *
  * Crash points: a new file is written before the swap; without the swap nothing refers to it, and it only takes space. After the
  * swap, retired files may be left behind: likewise. A conflict makes the commit anew from the winner's properties.
+ *
+ * Rows that leave the table by erasure, retention or a roll-back of ours stay committed, and are counted as removed as well, in the
+ * commit that takes them out: committed - removed is what the data files hold.
  *
  * When the positions are not the table's, somebody else moved the table: another engine rolled it back, or a version of Freshet
  * that kept no ledger wrote to it. Nobody can say which rows still hold, so the ledger begins anew from where the table is. So it does for a table
@@ -89,7 +92,7 @@ interface StoredLedger {
   format: number
   positions: Record<string, string>
   begun: { positions: Record<string, string>; rows: number | null }
-  totals: [number, number, number, number]
+  totals: [number, number, number, number, number?]
   recent: StoredRow[]
   files: LedgerFile[]
   retired: [string, number][]
@@ -251,10 +254,10 @@ function ledgerState(metadata: TableMetadata): LedgerState {
       const old = stored.files.map(({ file }): [string, number] => [file, since])
       return { ...newState(metadata), retired: [...stored.retired, ...old] }
     }
-    const [accepted, committed, deduplicated, deadLettered] = stored.totals
+    const [accepted, committed, deduplicated, deadLettered, removed] = stored.totals
     return {
       begun: { positions: positionsOf(stored.begun.positions), rows: stored.begun.rows },
-      totals: { accepted, committed, deduplicated, deadLettered },
+      totals: { accepted, committed, deduplicated, deadLettered, ...(removed !== undefined && { removed }) },
       recent: stored.recent.map(readStoredRow),
       files: stored.files,
       retired: stored.retired,
@@ -279,8 +282,11 @@ function newState(metadata: TableMetadata): LedgerState {
   }
 }
 
-function storedTotals({ accepted, committed, deduplicated, deadLettered }: LedgerCounts): StoredLedger['totals'] {
-  return [accepted, committed, deduplicated, deadLettered]
+function storedTotals(totals: LedgerCounts): StoredLedger['totals'] {
+  const { accepted, committed, deduplicated, deadLettered, removed } = totals
+  const counts: StoredLedger['totals'] = [accepted, committed, deduplicated, deadLettered]
+  if (removed !== undefined) counts.push(removed)
+  return counts
 }
 
 function plain(positions: Positions): Record<string, string> {

@@ -1,6 +1,6 @@
 import type { ObjectStore } from '../storage/object-store.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
-import { decodeAvro, encodeAvro, type AvroFile } from './avro.ts'
+import { decodeAvro, encodeAvro, type AvroFile, type AvroSchema } from './avro.ts'
 import type { DataFile } from './data-file.ts'
 import { stringifyJson } from './json.ts'
 import { manifestListSchema, manifestSchema } from './manifest-schema.ts'
@@ -27,6 +27,8 @@ export interface ManifestEntry {
   splitOffsets: number[] | null
   sortOrderId: number | null
   keyMetadata: Buffer | null
+  /** Of deletes: the only data file that they are for, where the entry names one. */
+  referencedDataFile?: string
 }
 
 /** One row of a manifest list. */
@@ -60,7 +62,8 @@ export interface PartitionSummary {
 type Long = number | bigint
 type Pairs<T> = { key: number; value: T }[] | null | undefined
 
-interface RawEntry {
+/** An entry as its manifest's own Avro schema has it, with all fields that it has there. */
+export interface RawEntry {
   status: number
   snapshot_id?: Long | null
   sequence_number?: Long | null
@@ -81,6 +84,7 @@ interface RawEntry {
     key_metadata?: Buffer | null
     split_offsets?: Long[] | null
     sort_order_id?: number | null
+    referenced_data_file?: string | null
   }
 }
 
@@ -109,17 +113,23 @@ interface RawManifestFile {
   key_metadata?: Buffer | null
 }
 
-/** Whether we can write manifests for files of this spec. */
-export function canWriteManifest(spec: PartitionSpec, schema: IcebergSchema): boolean {
-  return manifestSchema(spec, schema) !== undefined
-}
-
 /** The bytes of a manifest of data files. All entries belong to `spec`. */
 export function encodeManifest(spec: PartitionSpec, schema: IcebergSchema, entries: readonly ManifestEntry[]): Buffer {
+  return encodeRawManifest(manifestFormat(spec, schema), entries.map(rawEntry))
+}
+
+/** How the entries of a manifest are written, and what its header says. */
+export interface ManifestFormat {
+  schema: AvroSchema
+  header: Record<string, string>
+}
+
+/** Our own format for data files of a partition spec. */
+export function manifestFormat(spec: PartitionSpec, schema: IcebergSchema): ManifestFormat {
   const avroSchema = manifestSchema(spec, schema)
   if (avroSchema === undefined)
     throw new Error(`Partition spec ${spec['spec-id']} has a transform that cannot be written`)
-  const metadata = {
+  const header = {
     schema: stringifyJson(schema),
     'schema-id': String(schema['schema-id']),
     'partition-spec': stringifyJson(spec.fields),
@@ -127,10 +137,25 @@ export function encodeManifest(spec: PartitionSpec, schema: IcebergSchema, entri
     'format-version': '2',
     content: 'data',
   }
-  return encodeAvro(avroSchema, metadata, entries.map(rawEntry))
+  return { schema: avroSchema, header }
 }
 
-function rawEntry(entry: ManifestEntry): RawEntry {
+export function encodeRawManifest({ schema, header }: ManifestFormat, entries: readonly RawEntry[]): Buffer {
+  return encodeAvro(schema, header, entries)
+}
+
+/** A manifest's entries and format as they are in the file. @throws FreshetError `corrupt_table` */
+export async function readRawManifest(
+  store: ObjectStore,
+  key: string,
+  manifest: ManifestFile,
+): Promise<ManifestFormat & { entries: RawEntry[] }> {
+  const { metadata, records } = await readAvro<RawEntry>(store, key, manifest.bytes)
+  const header = Object.fromEntries([...metadata].filter(([name]) => !name.startsWith('avro.')))
+  return { schema: JSON.parse(metadata.get('avro.schema')!) as AvroSchema, header, entries: records }
+}
+
+export function rawEntry(entry: ManifestEntry): RawEntry {
   const { file } = entry
   return {
     status: entry.status,
@@ -259,6 +284,9 @@ export async function readManifest(store: ObjectStore, key: string, manifest: Ma
       splitOffsets: raw.data_file.split_offsets?.map(Number) ?? null,
       sortOrderId: raw.data_file.sort_order_id ?? null,
       keyMetadata: raw.data_file.key_metadata ?? null,
+      ...(typeof raw.data_file.referenced_data_file === 'string' && {
+        referencedDataFile: raw.data_file.referenced_data_file,
+      }),
     }
   })
 }

@@ -1,19 +1,11 @@
-import type { Random } from '../runtime/random.ts'
-import type { ObjectStore } from '../storage/object-store.ts'
-import type { LoadedTable } from './catalog.ts'
-import { encodeLong, encodeInt } from './bounds.ts'
+import type { ManifestFile } from './manifest.ts'
 import {
-  canWriteManifest,
-  encodeManifest,
-  entryStatus,
-  readManifest,
-  type ManifestEntry,
-  type ManifestFile,
-  type PartitionSummary,
-} from './manifest.ts'
-import { currentSchema, uuid } from './metadata.ts'
-import type { PartitionSpec } from './partition.ts'
-import { keyOf, pathOf } from './table-paths.ts'
+  isIntegerSpec,
+  openManifest,
+  carryManifests,
+  type ManifestWriter,
+  type OpenManifest,
+} from './manifest-writer.ts'
 
 /**
  * Keeps a snapshot's number of manifests bounded, as Iceberg's merge append does: once there are many small ones, they are
@@ -30,78 +22,6 @@ export interface MergePolicy {
 
 export const defaultMergePolicy: MergePolicy = { smallManifestsMax: 100, targetBytes: 8 * 1024 * 1024, filesMax: 2000 }
 
-/** What the manifests that one commit writes have in common. */
-export interface ManifestWriter {
-  store: ObjectStore
-  random: Random
-  table: Pick<LoadedTable, 'name' | 'metadata'>
-  snapshotId: bigint
-  /** Keys of everything written, for removal should the commit fail for good. */
-  written: string[]
-}
-
-/** Writes a manifest of data files and returns its row for the manifest list. */
-export async function writeManifest(
-  writer: ManifestWriter,
-  spec: PartitionSpec,
-  entries: readonly ManifestEntry[],
-  sequenceNumber: number,
-): Promise<ManifestFile> {
-  const { table } = writer
-  const path = pathOf(table, `metadata/${uuid(writer.random)}-m0.avro`)
-  const bytes = encodeManifest(spec, currentSchema(table.metadata), entries)
-  const key = keyOf(table, path)
-  writer.written.push(key)
-  await writer.store.put(key, bytes)
-  const added = entries.filter((entry) => entry.status === entryStatus.added)
-  const existing = entries.filter((entry) => entry.status === entryStatus.existing)
-  return {
-    path,
-    bytes: bytes.length,
-    specId: spec['spec-id'],
-    content: 0,
-    sequenceNumber,
-    minSequenceNumber: Math.min(sequenceNumber, ...existing.map((entry) => entry.sequenceNumber ?? sequenceNumber)),
-    addedSnapshotId: writer.snapshotId,
-    addedFiles: added.length,
-    existingFiles: existing.length,
-    deletedFiles: 0,
-    addedRows: rowsOf(added),
-    existingRows: rowsOf(existing),
-    deletedRows: 0,
-    partitions: summarise(spec, entries),
-    keyMetadata: null,
-  }
-}
-
-function rowsOf(entries: readonly ManifestEntry[]): number {
-  return entries.reduce((sum, entry) => sum + entry.file.recordCount, 0)
-}
-
-/** Partition bounds, by which readers skip whole manifests; null where a field's values are of a type we do not order. */
-function summarise(spec: PartitionSpec, entries: readonly ManifestEntry[]): PartitionSummary[] | null {
-  const summaries: PartitionSummary[] = []
-  for (const field of spec.fields) {
-    const values = entries.map((entry) => entry.file.partition[field.name] ?? null)
-    const known = values.filter((value) => value !== null)
-    const lowest = known.reduce<unknown>((a, b) => (a === null || (b as number) < (a as number) ? b : a), null)
-    const highest = known.reduce<unknown>((a, b) => (a === null || (b as number) > (a as number) ? b : a), null)
-    if (!known.every((value) => Number.isInteger(value))) return null
-    const wide = field.transform === 'identity' || field.transform.startsWith('truncate[')
-    const encode = (value: unknown): Buffer | null => {
-      if (value === null) return null
-      return (wide ? encodeLong(BigInt(value as number)) : encodeInt(value as number)) ?? null
-    }
-    summaries.push({
-      containsNull: known.length < values.length,
-      containsNan: false,
-      lower: encode(lowest),
-      upper: encode(highest),
-    })
-  }
-  return summaries
-}
-
 /**
  * The manifests of the next snapshot: `manifests` (newest first), with the small ones merged if they have become too many.
  * Snapshots that still list the merged ones keep them.
@@ -113,43 +33,44 @@ export async function mergeManifests(
   policy: MergePolicy,
 ): Promise<ManifestFile[]> {
   const { metadata } = writer.table
-  const merged = new Map<ManifestFile, ManifestFile | undefined>()
+  const merged = new Map<ManifestFile, readonly ManifestFile[]>()
   for (const spec of metadata['partition-specs']) {
-    if (!isMergeable(spec) || !canWriteManifest(spec, currentSchema(metadata))) continue
+    // Only integers are ordered, and survive being written by us whoever wrote them.
+    if (!isIntegerSpec(spec)) continue
     const small = manifests.filter((manifest) => manifest.specId === spec['spec-id'] && isSmall(manifest, policy))
     if (small.length <= policy.smallManifestsMax) continue
-    const group = pack(small, policy).reduce((largest, each) => (each.length > largest.length ? each : largest))
-    const manifest = await mergeGroup(writer, spec, group, sequenceNumber)
-    group.forEach((member, index) => merged.set(member, index === 0 ? manifest : undefined))
+    const group = pack(small, policy, (manifest) => manifest).reduce((largest, each) =>
+      each.length > largest.length ? each : largest,
+    )
+    const together = await mergeGroup(writer, group, sequenceNumber)
+    group.forEach((member, index) => merged.set(member, index === 0 ? together : []))
   }
-  return manifests.flatMap((manifest) => (merged.has(manifest) ? (merged.get(manifest) ?? []) : manifest))
+  return manifests.flatMap((manifest) => merged.get(manifest) ?? manifest)
 }
 
-/** Only specs whose values survive being read and written again: integers. */
-function isMergeable(spec: PartitionSpec): boolean {
-  return spec.fields.every((field) => /^(hour|day|month|year|bucket\[\d+\])$/.test(field.transform))
-}
-
-function filesOf(manifest: ManifestFile): number {
+/** Live files of a manifest. */
+export function filesOf(manifest: ManifestFile): number {
   return manifest.addedFiles + manifest.existingFiles
 }
 
 /** Two small ones always fit together. */
-function isSmall(manifest: ManifestFile, policy: MergePolicy): boolean {
+export function isSmall(manifest: ManifestFile, policy: MergePolicy): boolean {
   return manifest.content === 0 && manifest.bytes * 2 < policy.targetBytes && filesOf(manifest) * 2 < policy.filesMax
 }
 
-function pack(manifests: readonly ManifestFile[], policy: MergePolicy): ManifestFile[][] {
-  const groups: ManifestFile[][] = []
+/** Cuts manifests, in their order, into groups that one manifest can take. */
+export function pack<T>(manifests: readonly T[], policy: MergePolicy, rowOf: (manifest: T) => ManifestFile): T[][] {
+  const groups: T[][] = []
   let bytes = Number.POSITIVE_INFINITY
   let files = 0
   for (const manifest of manifests) {
-    bytes += manifest.bytes
-    files += filesOf(manifest)
+    const row = rowOf(manifest)
+    bytes += row.bytes
+    files += filesOf(row)
     if (bytes > policy.targetBytes || files > policy.filesMax) {
       groups.push([])
-      bytes = manifest.bytes
-      files = filesOf(manifest)
+      bytes = row.bytes
+      files = filesOf(row)
     }
     groups.at(-1)!.push(manifest)
   }
@@ -158,21 +79,10 @@ function pack(manifests: readonly ManifestFile[], policy: MergePolicy): Manifest
 
 async function mergeGroup(
   writer: ManifestWriter,
-  spec: PartitionSpec,
   group: readonly ManifestFile[],
   sequenceNumber: number,
-): Promise<ManifestFile> {
-  const entries: ManifestEntry[] = []
-  for (const manifest of group) {
-    for (const entry of await readManifest(writer.store, keyOf(writer.table, manifest.path), manifest)) {
-      if (entry.status === entryStatus.deleted) continue
-      // Files that this very snapshot adds stay added, and go on inheriting the sequence number that its commit will get.
-      if (manifest.addedSnapshotId === writer.snapshotId && entry.status === entryStatus.added) {
-        entries.push({ ...entry, sequenceNumber: null, fileSequenceNumber: null })
-      } else {
-        entries.push({ ...entry, status: entryStatus.existing })
-      }
-    }
-  }
-  return writeManifest(writer, spec, entries, sequenceNumber)
+): Promise<ManifestFile[]> {
+  const members: OpenManifest[] = []
+  for (const manifest of group) members.push(await openManifest(writer, manifest))
+  return carryManifests(writer, members, new Set(), sequenceNumber)
 }

@@ -300,6 +300,7 @@ export function evolveTable(metadata: TableMetadata, columns: readonly Column[])
 
 /** The metadata with an evolved schema as its current one. */
 export function withSchema(metadata: TableMetadata, evolution: Evolution): TableMetadata {
+  const { [formerFieldsKey]: _, ...properties } = metadata.properties
   const former =
     evolution.formerFields.size === 0
       ? {}
@@ -309,7 +310,7 @@ export function withSchema(metadata: TableMetadata, evolution: Evolution): Table
     schemas: [...metadata.schemas, evolution.schema],
     'current-schema-id': evolution.schema['schema-id'],
     'last-column-id': evolution.lastColumnId,
-    properties: { ...metadata.properties, ...former },
+    properties: { ...properties, ...former },
   }
 }
 

@@ -1,5 +1,6 @@
 import { systemColumns, type Column, type ColumnType } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
+import { decimalOf } from './bound-values.ts'
 
 /**
  * Iceberg schemas (Iceberg spec, Schemas and Data Types) and our columns. A field is known by its id for ever: files keep the
@@ -95,9 +96,24 @@ function newType(type: ColumnType, ids: FieldIds): IcebergType {
     case 'map': {
       const keyId = ids.next()
       const valueId = ids.next()
+      const key = type.key === undefined ? 'string' : newType(type.key, ids)
       const value = newType(type.value, ids)
-      return { type: 'map', 'key-id': keyId, key: 'string', 'value-id': valueId, value, 'value-required': false }
+      return { type: 'map', 'key-id': keyId, key, 'value-id': valueId, value, 'value-required': false }
     }
+    default:
+      return primitiveName(type)
+  }
+}
+
+/** A primitive type in Iceberg's words. */
+function primitiveName(type: Exclude<ColumnType, { kind: 'struct' | 'list' | 'map' }>): string {
+  switch (type.kind) {
+    case 'json':
+      return 'string'
+    case 'decimal':
+      return `decimal(${type.precision}, ${type.scale})`
+    case 'fixed':
+      return `fixed[${type.length}]`
     default:
       return type.kind
   }
@@ -115,14 +131,19 @@ function docOf(type: ColumnType): string | undefined {
   return path.length === 0 ? 'json' : `json:${path.join('.')}`
 }
 
+/** What `doc` says of JSON in a field; other engines may have written anything else there. */
+function jsonNote({ doc }: NestedField): string | undefined {
+  return doc === 'json' || doc?.startsWith('json:') === true ? doc : undefined
+}
+
 /**
  * The columns of a schema, in its order.
- * @throws FreshetError `unsupported_table` for a type that only other engines write (decimal, uuid, binary, ...).
+ * @throws FreshetError `unsupported_table` for a type that format version 2 does not have.
  */
 export function columnsOf(schema: StructType): Column[] {
   return schema.fields.map((field) => ({
     name: field.name,
-    type: columnTypeOf(field.type, field.doc === 'json' || field.doc?.startsWith('json:') === true, field.name),
+    type: columnTypeOf(field.type, jsonNote(field) !== undefined, field.name),
   }))
 }
 
@@ -133,33 +154,39 @@ function columnTypeOf(type: IcebergType, json: boolean, name: string): ColumnTyp
       return { kind: 'struct', fields: columnsOf(type) }
     case 'list':
       return { kind: 'list', element: columnTypeOf(type.element, json, name) }
-    case 'map':
-      return { kind: 'map', value: columnTypeOf(type.value, json, name) }
+    case 'map': {
+      const value = columnTypeOf(type.value, json, name)
+      return type.key === 'string'
+        ? { kind: 'map', value }
+        : { kind: 'map', value, key: columnTypeOf(type.key, false, name) }
+    }
   }
 }
 
 function primitiveOf(type: string, json: boolean, name: string): ColumnType {
+  const decimal = decimalOf(type)
+  if (decimal !== undefined) return { kind: 'decimal', ...decimal }
+  const fixed = /^fixed\[(\d+)\]$/.exec(type)
+  if (fixed !== null) return { kind: 'fixed', length: Number(fixed[1]) }
   switch (type) {
     case 'string':
       return { kind: json ? 'json' : 'string' }
     case 'boolean':
+    case 'int':
     case 'long':
+    case 'float':
     case 'double':
     case 'date':
+    case 'time':
+    case 'timestamp':
     case 'timestamptz':
+    case 'uuid':
+    case 'binary':
       return { kind: type }
-    case 'int':
-      return { kind: 'long' }
-    case 'float':
-      return { kind: 'double' }
     default:
-      throw new FreshetError(
-        'unsupported_table',
-        `Column ${name} has the type ${type}, which Freshet cannot read yet.`,
-        {
-          hint: 'Another engine added it: drop the column there, or change it to a type that Freshet writes.',
-        },
-      )
+      throw new FreshetError('unsupported_table', `Column ${name} has the type ${type}, which Freshet cannot read.`, {
+        hint: 'Another engine added it: drop the column there, or change it to a type that Freshet writes.',
+      })
   }
 }
 
@@ -232,7 +259,7 @@ class Evolver {
       fields.push(newField(column, this.ids, topLevel))
       return 'changed'
     }
-    if (docOf(column.type) !== field.doc && isTextual(field.type)) return 'conflict'
+    if (docOf(column.type) !== jsonNote(field) && isTextual(field.type)) return 'conflict'
     const type = this.#mergeType(field.type, column.type)
     if (type === undefined) return 'conflict'
     if (type === field.type) return 'same'
@@ -248,17 +275,17 @@ class Evolver {
     fields[index] = { ...field, name: freeName(field.name, taken), required: false }
     const successor = newField(column, this.ids, true)
     fields.push({ ...successor, required: false })
+    // What `field` continued stays noted too: older snapshots are read with it.
     this.formerFields.set(successor.id, [field.id, ...(this.formerFields.get(field.id) ?? [])])
-    this.formerFields.delete(field.id)
   }
 
   /** `current` itself when it already holds `wanted`; undefined when Iceberg cannot turn one into the other. */
   #mergeType(current: IcebergType, wanted: ColumnType): IcebergType | undefined {
     if (typeof current === 'string') {
-      const name = wanted.kind === 'json' ? 'string' : wanted.kind
-      if (name === current) return current
-      const promoted = (current === 'int' && name === 'long') || (current === 'float' && name === 'double')
-      return promoted ? name : undefined
+      const name =
+        wanted.kind === 'struct' || wanted.kind === 'list' || wanted.kind === 'map' ? '' : primitiveName(wanted)
+      if (name === current || isPromotion(name, current)) return current
+      return isPromotion(current, name) ? name : undefined
     }
     if (current.type !== wanted.kind) return undefined
     if (current.type === 'struct' && wanted.kind === 'struct') {
@@ -275,6 +302,13 @@ class Evolver {
     }
     return undefined
   }
+}
+
+/** Whether every value of `from` is one of `to`, as Iceberg sees it (Iceberg spec, Schema Evolution). */
+function isPromotion(from: string, to: string): boolean {
+  if (from === 'int' || from === 'float') return to === (from === 'int' ? 'long' : 'double')
+  const [narrow, wide] = [decimalOf(from), decimalOf(to)]
+  return narrow !== undefined && wide !== undefined && narrow.scale === wide.scale && narrow.precision < wide.precision
 }
 
 /** Whether the innermost type is a string, where only `doc` tells text from JSON. */

@@ -1,9 +1,14 @@
 import { expect, test } from 'vitest'
+import { commitDeletes } from '../../test/conformance/foreign-deletes.ts'
 import { at, dataFile, emptyTable, memoryLake, type Lake } from '../../test/conformance/lake-fixture.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
 import type { LoadedTable } from './catalog.ts'
 import { appendFiles } from './commit.ts'
+import { expireSnapshots } from './expire.ts'
 import { currentSnapshot } from './metadata.ts'
+import { createTag, rollbackTo } from './refs.ts'
+import { rewriteFiles } from './rewrite.ts'
+import { rewriteManifests } from './rewrite-manifests.ts'
 import { keyOf } from './table-paths.ts'
 import { orphansOf, verifyTable, type TableCheck } from './verify-table.ts'
 
@@ -128,4 +133,68 @@ test('orphans are the files that no kept snapshot refers to', async () => {
   await lake.store.put('trades/data/left.parquet', Buffer.alloc(3))
   const versions = (await lake.store.list('trades/metadata/v')).map(({ key }) => key)
   expect(orphansOf(await verify(lake), new Set(versions))).toEqual([{ key: 'trades/data/left.parquet', bytes: 3 }])
+})
+
+test('a table that was rewritten, tagged, expired, rolled back and regrouped is in order at each step', async () => {
+  const lake = memoryLake()
+  let table = await tableOf(lake, 3)
+  const inOrder = async (expected: Partial<TableCheck>): Promise<TableCheck> => {
+    const check = await verify(lake)
+    expect(check).toMatchObject({ ...expected, findings: [] })
+    return check
+  }
+  const merged = dataFile(table, 'f12', 20)
+  await lake.store.put(keyOf(table, merged.path), Buffer.alloc(merged.bytes))
+  const remove = ['f1', 'f2'].map((name) => dataFile(table, name).path)
+  table = (await rewriteFiles(lake, { table, remove, add: [merged], operation: 'replace' })).table
+  const check = await inOrder({ snapshots: 4, rows: 30, bytes: 3000 })
+  expect(check.files.map(({ key, current }) => [key.split('/').at(-1), current])).toEqual([
+    ['f12.parquet', true],
+    ['f3.parquet', true],
+    ['f2.parquet', false],
+    ['f1.parquet', false],
+  ])
+  const [first] = table.metadata.snapshots
+  table = (await createTag(lake, table, 'first', first!['snapshot-id'])).table
+  table = (await rollbackTo(lake, table, first!['snapshot-id'])).table
+  await inOrder({ snapshots: 5, rows: 10 })
+  table = (await expireSnapshots(lake, table, { olderThanMs: Number.MAX_SAFE_INTEGER, keepLast: 1 })).table
+  await inOrder({ snapshots: 2, rows: 10 })
+  table = await add(lake, table, 'f4', 4)
+  await rewriteManifests(lake, table)
+  await inOrder({ rows: 20 })
+  const versions = (await lake.store.list('trades/metadata/v')).map(({ key }) => key)
+  expect(orphansOf(await verify(lake), new Set(versions))).toEqual([])
+})
+
+test('delete files are checked as data files are, and told to those who read the rows', async () => {
+  const lake = memoryLake()
+  let table = await tableOf(lake, 2)
+  table = await commitDeletes(lake, table, [{ name: 'd1.parquet', upper: dataFile(table, 'f1').path }])
+  const check = await verify(lake)
+  expect(check).toMatchObject({ snapshots: 3, manifests: 3, rows: 20, bytes: 2000, findings: [] })
+  expect(check.files.map(({ deletes }) => deletes.length).toSorted((a, b) => a - b)).toEqual([0, 1])
+  expect(check.referenced).toContain('trades/data/d1.parquet')
+  await lake.store.put('trades/data/d1.parquet', Buffer.alloc(3))
+  expect((await verify(lake)).findings).toMatchObject([{ severity: 'problem', file: '/lake/trades/data/d1.parquet' }])
+  await lake.store.delete(['trades/data/d1.parquet'])
+  expect((await verify(lake)).findings).toMatchObject([{ severity: 'problem', file: '/lake/trades/data/d1.parquet' }])
+  await commitDeletes(lake, table, [{ name: 'd2', content: 2 }])
+  const what = expect.stringContaining('equality deletes') as string
+  expect((await verify(lake)).findings).toContainEqual(expect.objectContaining({ file: '/lake/trades/data/d2', what }))
+})
+
+test('statistics of other engines are theirs, and a "main" that is not the current snapshot is a problem', async () => {
+  const lake = memoryLake()
+  const table = await tableOf(lake, 2)
+  await lake.store.put('trades/metadata/1.stats', Buffer.from('x'))
+  const [old, newest] = table.metadata.snapshots
+  const statistics = [
+    { 'snapshot-id': newest!['snapshot-id'], 'statistics-path': `${table.metadata.location}/metadata/1.stats` },
+  ]
+  const refs = { main: { 'snapshot-id': old!['snapshot-id'], type: 'branch' as const } }
+  await lake.catalog.commit(table, Object.assign({ ...table.metadata, refs }, { statistics }))
+  const check = await verify(lake)
+  expect(check.referenced).toContain('trades/metadata/1.stats')
+  expect(check.findings.map(({ what }) => what)).toEqual([expect.stringContaining('"main" is')])
 })

@@ -1,6 +1,7 @@
 /**
  * Checks what a table's metadata promises, without changing anything: every snapshot that is kept has its manifest list and
- * manifests, they agree with each other and with the snapshot's totals, and every data file in them exists with its size.
+ * manifests, they agree with each other and with the snapshot's totals, and every data and delete file in them exists with its size. It
+ * does not matter how the snapshots came about: by loads, rewrites, rollbacks, or by another engine.
  *
  * A server may be committing meanwhile. The store is listed before the table is loaded, so that what the listing lacks is either new
  * or missing; and every problem is looked at a second time against the table as it is then: what only expired snapshots refer to may
@@ -10,9 +11,11 @@ import { FreshetError } from '../runtime/errors.ts'
 import type { Finding } from '../runtime/finding.ts'
 import type { ObjectStore } from '../storage/object-store.ts'
 import type { Catalog, LoadedTable } from './catalog.ts'
+import { DeleteIndex, deleteFileOf, type ScopedDelete } from './delete-files.ts'
 import { entryStatus, readManifest, readManifestList, type ManifestEntry, type ManifestFile } from './manifest.ts'
 import { currentSnapshot, type Snapshot } from './metadata.ts'
 import { scanFile, type ScanFile } from './scan.ts'
+import { statisticsFiles } from './snapshot-cap.ts'
 import { keyOf } from './table-paths.ts'
 
 export interface VerifyTableOptions {
@@ -25,9 +28,8 @@ export interface VerifyTableOptions {
 
 /** A data file that is where a kept snapshot says, with the size it says. */
 export interface CheckedFile extends ScanFile {
-  /** Whether the current snapshot has it. */
+  /** Whether the current snapshot has it; `deletes` are those of that snapshot, and none for files of others. */
   current: boolean
-  partitionSpecId: number
 }
 
 export interface TableCheck {
@@ -35,9 +37,9 @@ export interface TableCheck {
   table: LoadedTable | undefined
   snapshots: number
   manifests: number
-  /** Of all kept snapshots. */
+  /** Data files of all kept snapshots. */
   files: CheckedFile[]
-  /** Rows and bytes of the current snapshot, as its manifests have them. */
+  /** Rows and bytes of the current snapshot, as its manifests have them; rows that delete files take out of data files are counted. */
   rows: number
   bytes: number
   /** Keys of everything that the table's files are, as far as it could be read. */
@@ -47,12 +49,16 @@ export interface TableCheck {
   findings: Finding[]
 }
 
-/** Rows and files that a manifest has live. */
+/** What a manifest has live: of data or delete files. */
 interface ManifestTotals {
+  content: number
   rows: number
   files: number
   bytes: number
 }
+
+/** A live file of a manifest, as far as its presence goes. */
+type StoredFile = Pick<ScanFile, 'key' | 'path' | 'bytes' | 'recordCount'>
 
 /** A problem, the newest kept snapshot that it concerns, and how to look again. */
 interface Suspect {
@@ -107,6 +113,8 @@ class TableWalk {
   /** What each manifest has live, by path; undefined for one that cannot be read. */
   readonly #totals = new Map<string, ManifestTotals | undefined>()
   readonly #paths = new Set<string>()
+  /** Delete files of the current snapshot. */
+  readonly #deletes: ScopedDelete[] = []
 
   constructor(options: VerifyTableOptions, table: LoadedTable, check: TableCheck) {
     this.#options = options
@@ -125,6 +133,8 @@ class TableWalk {
       await this.#checkSnapshot(snapshot, snapshot === current)
     }
     this.#check.manifests = this.#totals.size
+    for (const { 'statistics-path': path } of statisticsFiles(metadata)) this.#refer(path)
+    this.#applyDeletes()
     await this.#settleSuspects()
   }
 
@@ -136,6 +146,27 @@ class TableWalk {
       const what = `The metadata of ${this.#table.name} names the snapshot ${target['snapshot-id']} as "${ref}" and does not have it.`
       this.#report({ what, mend: restore })
     }
+    const [main, current] = [metadata.refs['main']?.['snapshot-id'] ?? null, metadata['current-snapshot-id']]
+    if (main === current) return
+    const what = `The current snapshot of ${this.#table.name} is ${current}, but "main" is ${main}: engines see different tables.`
+    this.#report({ what, mend: 'Roll the table back to the one that is right, which sets both.' })
+  }
+
+  #refer(path: string): void {
+    try {
+      this.#check.referenced.add(keyOf(this.#table, path))
+    } catch {
+      // It lies elsewhere, where nothing is looked for.
+    }
+  }
+
+  #applyDeletes(): void {
+    const index = new DeleteIndex(this.#deletes)
+    this.#check.files = this.#check.files.map((file) => {
+      if (!file.current) return file
+      const { path, partitionKey: partition, sequenceNumber } = file
+      return { ...file, deletes: index.of({ path, partition, sequenceNumber }) }
+    })
   }
 
   async #checkSnapshot(snapshot: Snapshot, isCurrent: boolean): Promise<void> {
@@ -147,15 +178,20 @@ class TableWalk {
     for (const manifest of list) await this.#checkManifest(id, manifest, isCurrent ? inSnapshot : undefined)
     const totals = list.map(({ path }) => this.#totals.get(path))
     if (totals.includes(undefined)) return
-    const sum = (of: (totals: ManifestTotals) => number): number => totals.reduce((all, each) => all + of(each!), 0)
-    const found = { rows: sum(({ rows }) => rows), files: sum(({ files }) => files), bytes: sum(({ bytes }) => bytes) }
-    this.#checkTotals(snapshot, found)
-    if (isCurrent) Object.assign(this.#check, { rows: found.rows, bytes: found.bytes })
+    const data = sumOf(totals.filter((each) => each?.content === 0))
+    const deletes = sumOf(totals.filter((each) => each?.content === 1))
+    this.#checkTotals(snapshot, data, deletes)
+    if (isCurrent) Object.assign(this.#check, { rows: data.rows, bytes: data.bytes })
   }
 
-  #checkTotals(snapshot: Snapshot, found: ManifestTotals): void {
+  #checkTotals(snapshot: Snapshot, data: ManifestTotals, deletes: ManifestTotals): void {
     const file = this.#place(snapshot['manifest-list'])
-    const promised = { 'total-records': found.rows, 'total-data-files': found.files, 'total-files-size': found.bytes }
+    const promised = {
+      'total-records': data.rows,
+      'total-data-files': data.files,
+      'total-delete-files': deletes.files,
+      'total-files-size': data.bytes + deletes.bytes,
+    }
     for (const [field, value] of Object.entries(promised)) {
       const text = snapshot.summary[field]
       if (text === undefined || text === String(value)) continue
@@ -169,11 +205,6 @@ class TableWalk {
     if (this.#totals.has(manifest.path)) return
     const { store } = this.#options
     this.#totals.set(manifest.path, undefined)
-    if (manifest.content !== 0) {
-      const what = `The manifest ${this.#place(manifest.path)} holds deletes of another engine, which Freshet cannot apply.`
-      this.#report({ file: this.#place(manifest.path), what, mend: 'Have that engine rewrite the data files.' })
-      return
-    }
     const entries = await this.#guarded(snapshotId, manifest.path, (key) => readManifest(store, key, manifest))
     if (entries === undefined) return
     this.#totals.set(manifest.path, this.#checkCounts(manifest, entries))
@@ -183,7 +214,7 @@ class TableWalk {
   }
 
   #checkCounts(manifest: ManifestFile, entries: readonly ManifestEntry[]): ManifestTotals {
-    const of = (status: number): ManifestTotals => {
+    const of = (status: number): Omit<ManifestTotals, 'content'> => {
       const chosen = entries.filter((entry) => entry.status === status)
       const sum = (value: (entry: ManifestEntry) => number): number =>
         chosen.reduce((all, each) => all + value(each), 0)
@@ -202,6 +233,7 @@ class TableWalk {
       this.#report({ file, what, mend: restore })
     }
     return {
+      content: manifest.content,
       rows: added.rows + existing.rows,
       files: added.files + existing.files,
       bytes: added.bytes + existing.bytes,
@@ -226,32 +258,40 @@ class TableWalk {
     inSnapshot?.add(path)
     if (this.#paths.has(path)) return
     this.#paths.add(path)
-    let file: ScanFile
+    const current = inSnapshot !== undefined
     try {
-      file = scanFile(this.#table, manifest, entry)
+      if (manifest.content === 0) {
+        const file = scanFile(this.#table, manifest, entry)
+        if (await this.#isStored(snapshotId, file)) this.#check.files.push({ ...file, current })
+      } else {
+        this.#refer(path)
+        const one = deleteFileOf(this.#table, manifest, entry)
+        if (current) this.#deletes.push(one)
+        await this.#isStored(snapshotId, one.file)
+      }
     } catch (error) {
       this.#check.findings.push({ ...findingOf(this.#options, error), file: this.#place(path) })
-      return
-    }
-    this.#check.referenced.add(file.key)
-    const found = await this.#sizeProblem(file, this.#check.listed.get(file.key))
-    if (found === undefined) {
-      this.#check.files.push({ ...file, current: inSnapshot !== undefined, partitionSpecId: manifest.specId })
-    } else {
-      this.#suspects.push({ snapshotId, again: () => this.#sizeProblem(file, undefined) })
     }
   }
 
+  /** Whether a file is there with its size; otherwise it is a suspect. */
+  async #isStored(snapshotId: bigint, file: StoredFile): Promise<boolean> {
+    this.#check.referenced.add(file.key)
+    if ((await this.#sizeProblem(file, this.#check.listed.get(file.key))) === undefined) return true
+    this.#suspects.push({ snapshotId, again: () => this.#sizeProblem(file, undefined) })
+    return false
+  }
+
   /** @param listed the file's size, where the listing has it */
-  async #sizeProblem(file: ScanFile, listed: number | undefined): Promise<Finding | undefined> {
+  async #sizeProblem(file: StoredFile, listed: number | undefined): Promise<Finding | undefined> {
     const { store } = this.#options
     const bytes = listed ?? (await store.list(file.key)).find(({ key }) => key === file.key)?.bytes
     if (bytes === file.bytes) return undefined
     const place = this.#place(file.path)
     const what =
       bytes === undefined
-        ? `The data file ${place}, with ${file.recordCount} rows, is missing.`
-        : `The data file ${place} has ${bytes} bytes; its manifest says ${file.bytes}.`
+        ? `The file ${place}, with ${file.recordCount} rows, is missing.`
+        : `The file ${place} has ${bytes} bytes; its manifest says ${file.bytes}.`
     return this.#problem({ file: place, what, mend: restore })
   }
 
@@ -303,6 +343,16 @@ class TableWalk {
   #report(found: { file?: string; what: string; mend: string }): void {
     this.#check.findings.push(this.#problem(found))
   }
+}
+
+function sumOf(all: readonly (ManifestTotals | undefined)[]): ManifestTotals {
+  const sum = { content: 0, rows: 0, files: 0, bytes: 0 }
+  for (const each of all) {
+    sum.rows += each?.rows ?? 0
+    sum.files += each?.files ?? 0
+    sum.bytes += each?.bytes ?? 0
+  }
+  return sum
 }
 
 /** Files in the table's folder that nothing which is kept refers to. `owned`: further keys that belong to the table. */

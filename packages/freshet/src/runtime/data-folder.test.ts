@@ -20,7 +20,17 @@ const open = () => openDataFolder({ dataDir, version: '1.2.3', fileSystem: nodeF
 test('a new data folder gets its format and its layout, and opens again', async () => {
   await open()
   const folder = await open()
-  expect(await readdir(dataDir)).toEqual(['cache', 'freshet.json', 'lake', 'lock', 'log', 'run', 'sites', 'tmp'])
+  expect(await readdir(dataDir)).toEqual([
+    'cache',
+    'erasures',
+    'freshet.json',
+    'lake',
+    'lock',
+    'log',
+    'run',
+    'sites',
+    'tmp',
+  ])
   expect(JSON.parse(await readFile(join(dataDir, 'freshet.json'), 'utf8'))).toEqual({
     format: 1,
     createdBy: 'freshet 1.2.3',

@@ -18,6 +18,8 @@ export interface DataFolder {
   tmpDir: string
   /** What can be made again, at a cost. */
   cacheDir: string
+  /** What is known of erasures. */
+  erasuresDir: string
   /** Sockets of the running server. */
   runDir: string
 }
@@ -60,6 +62,7 @@ export function dataFolderAt(dataDir: string): DataFolder {
     sitesDir: at('sites'),
     tmpDir: at('tmp'),
     cacheDir: at('cache'),
+    erasuresDir: at('erasures'),
     runDir: at('run'),
   }
 }

@@ -14,6 +14,16 @@ export interface FileHandle {
   close(): Promise<void>
 }
 
+/** What is in a folder. */
+export interface FolderEntry {
+  name: string
+  folder: boolean
+  /** Size of a file. */
+  bytes: number
+  /** When a file's bytes or names last changed, the later of both; ms since 1970. */
+  modifiedMs: number
+}
+
 /** The file-system calls that durable code is allowed to make, so that a simulated disk can stand in for a real one. */
 export interface FileSystem {
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<FileHandle>
@@ -22,8 +32,8 @@ export interface FileSystem {
   readNow(path: string): Buffer | undefined
   /** Names in a folder, sorted; empty when the folder does not exist. */
   readDir(path: string): Promise<string[]>
-  /** What is in a folder, sorted by name, with the sizes of files in bytes; empty when the folder does not exist. */
-  readEntries(path: string): Promise<{ name: string; folder: boolean; bytes: number }[]>
+  /** What is in a folder, sorted by name; empty when the folder does not exist. */
+  readEntries(path: string): Promise<FolderEntry[]>
   /** Makes a folder and those above it, durably. */
   makeDir(path: string): Promise<void>
   rename(from: string, to: string): Promise<void>
@@ -132,7 +142,9 @@ export const nodeFileSystem: FileSystem = {
     const names = await nodeFileSystem.readDir(path)
     const entries = names.map(async (name) => {
       const stats = await promises.stat(join(path, name)).catch(() => undefined)
-      return stats && { name, folder: stats.isDirectory(), bytes: stats.isDirectory() ? 0 : stats.size }
+      if (stats === undefined) return undefined
+      const modifiedMs = Math.max(stats.mtimeMs, stats.ctimeMs)
+      return { name, folder: stats.isDirectory(), bytes: stats.isDirectory() ? 0 : stats.size, modifiedMs }
     })
     return (await Promise.all(entries)).filter((entry) => entry !== undefined)
   },

@@ -1,6 +1,13 @@
 /** What to store: bytes, or a finished local file that the store may move into place. */
 export type ObjectBody = Uint8Array | { file: string }
 
+export interface StoredObject {
+  key: string
+  bytes: number
+  /** When it was stored, or put in place; ms since 1970. */
+  modifiedMs: number
+}
+
 /**
  * The contract of an object store. Keys are relative paths with `/` between parts; parts never are `.` or `..`.
  * Whatever resolved is durable: it survives power loss.
@@ -11,8 +18,8 @@ export interface ObjectStore {
   put(key: string, body: ObjectBody): Promise<void>
   /** Stores only if the key is free; false, and nothing changed, when it is durably taken. Of concurrent callers one wins. */
   putIfAbsent(key: string, body: Uint8Array): Promise<boolean>
-  /** Keys that start with `prefix`, sorted, with their sizes in bytes. */
-  list(prefix: string): Promise<{ key: string; bytes: number }[]>
+  /** Objects whose keys start with `prefix`, sorted by key. */
+  list(prefix: string): Promise<StoredObject[]>
   /** Removes objects; keys that are not there are no error. */
   delete(keys: readonly string[]): Promise<void>
 }

@@ -46,9 +46,10 @@ export interface Lake extends CommitDeps {
 
 /** A lake in memory. `wrap` may put faults between the store and those that use it. */
 export function memoryLake(wrap: (store: MemoryObjectStore) => ObjectStore = (store) => store): Lake {
-  const store = new MemoryObjectStore()
+  const clock = new ManualClock()
+  const store = new MemoryObjectStore(() => clock.ms)
   const catalog = new FileCatalog({ store: wrap(store), rootLocation: 'file:///lake', logger: silentLogger })
-  return { store, catalog, clock: new ManualClock(), random: systemRandom, logger: silentLogger }
+  return { store, catalog, clock, random: systemRandom, logger: silentLogger }
 }
 
 /** A data file's entry, as if a file with `rows` events named after `name` were there. */

@@ -1,11 +1,19 @@
 import { readFile, rm } from 'node:fs/promises'
-import type { ObjectBody, ObjectStore } from '../../src/storage/object-store.ts'
+import type { ObjectBody, ObjectStore, StoredObject } from '../../src/storage/object-store.ts'
 
 /** An object store in memory: tests of what is built on stores run on it, and the conformance suite keeps it honest. */
 export class MemoryObjectStore implements ObjectStore {
   readonly objects = new Map<string, Buffer>()
+  /** When each was stored; ms since 1970. */
+  readonly times = new Map<string, number>()
   /** Keys in the order they were read. */
   readonly reads: string[] = []
+
+  readonly #nowMs: () => number
+
+  constructor(nowMs: () => number = Date.now) {
+    this.#nowMs = nowMs
+  }
 
   async get(key: string, range?: { start: number; end: number }): Promise<Buffer | undefined> {
     checkKey(key)
@@ -16,6 +24,7 @@ export class MemoryObjectStore implements ObjectStore {
 
   async put(key: string, body: ObjectBody): Promise<void> {
     checkKey(key)
+    this.times.set(key, this.#nowMs())
     if ('file' in body) {
       this.objects.set(key, await readFile(body.file))
       await rm(body.file)
@@ -27,13 +36,16 @@ export class MemoryObjectStore implements ObjectStore {
   async putIfAbsent(key: string, body: Uint8Array): Promise<boolean> {
     checkKey(key)
     if (this.objects.has(key)) return false
+    this.times.set(key, this.#nowMs())
     this.objects.set(key, Buffer.from(body))
     return true
   }
 
-  async list(prefix: string): Promise<{ key: string; bytes: number }[]> {
+  async list(prefix: string): Promise<StoredObject[]> {
     const found = [...this.objects].filter(([key]) => key.startsWith(prefix))
-    return found.map(([key, object]) => ({ key, bytes: object.length })).toSorted((a, b) => (a.key < b.key ? -1 : 1))
+    return found
+      .map(([key, object]) => ({ key, bytes: object.length, modifiedMs: this.times.get(key) ?? 0 }))
+      .toSorted((a, b) => (a.key < b.key ? -1 : 1))
   }
 
   async delete(keys: readonly string[]): Promise<void> {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -38,7 +38,7 @@ export function objectStoreSuite(
     test('an empty object is an object', async () => {
       await put('empty', '')
       expect(await text('empty')).toBe('')
-      expect(await store.list('')).toEqual([{ key: 'empty', bytes: 0 }])
+      expect(await store.list('')).toMatchObject([{ key: 'empty', bytes: 0 }])
     })
 
     test('an object that is not there is undefined, also below an object and where a folder is', async () => {
@@ -90,7 +90,7 @@ export function objectStoreSuite(
       ] as const)
         await put(key, body)
       const keys = async (prefix: string): Promise<string[]> => (await store.list(prefix)).map((entry) => entry.key)
-      expect(await store.list('t/')).toEqual([
+      expect(await store.list('t/')).toMatchObject([
         { key: 't/a-b', bytes: 3 },
         { key: 't/a/x', bytes: 1 },
         { key: 't/b', bytes: 2 },
@@ -101,6 +101,21 @@ export function objectStoreSuite(
       expect(await keys('t/a/x')).toEqual(['t/a/x'])
       expect(await keys('v')).toEqual([])
       expect(await keys('u/')).toEqual([])
+    })
+
+    test('listing says when an object was stored last, or moved in', async () => {
+      const stored = async (key: string): Promise<number> => (await store.list(key))[0]!.modifiedMs
+      const beforeMs = Date.now() - 1000
+      await put('t/a', '1')
+      const file = join(scratch, 'old.parquet')
+      await writeFile(file, 'rows')
+      await utimes(file, 1, 1)
+      await store.put('t/b', { file })
+      expect(await store.putIfAbsent('t/c', Buffer.from('1'))).toBe(true)
+      for (const key of ['t/a', 't/b', 't/c']) {
+        expect(await stored(key)).toBeGreaterThanOrEqual(beforeMs)
+        expect(await stored(key)).toBeLessThanOrEqual(Date.now() + 1000)
+      }
     })
 
     test('deleting removes objects and does not mind missing ones', async () => {

@@ -4,6 +4,7 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { logSearch } from '../../src/app/log-search.ts'
 import type { Column, Plan, StreamPlan } from '../../src/config/plan.ts'
 import { openEngine, type Engine } from '../../src/engine/engine.ts'
 import type { StreamStatus } from '../../src/engine/engine-status.ts'
@@ -33,7 +34,12 @@ export interface LabOptions {
   /** Size of a log segment, and so of the largest chunk that is read at once. */
   segmentBytes?: number
   streams?: Record<string, StreamPlan>
-  plan?: { lake?: Partial<Plan['lake']>; sql?: Partial<Plan['sql']>; engine?: Partial<Plan['engine']> }
+  plan?: {
+    lake?: Partial<Plan['lake']>
+    sql?: Partial<Plan['sql']>
+    engine?: Partial<Plan['engine']>
+    upkeep?: Partial<Plan['upkeep']>
+  }
 }
 
 export interface EngineOptions {
@@ -41,6 +47,8 @@ export interface EngineOptions {
   wrapCatalog?: (catalog: Catalog) => Catalog
   wrapLog?: (log: Log) => Log
   streams?: Record<string, StreamPlan>
+  /** Changes of tables that are made although they would be refused. */
+  accept?: string[]
 }
 
 export interface Answer {
@@ -177,9 +185,23 @@ export class Lab {
         diskFreeBytesMin: 0,
       },
       log: { segmentBytes: this.#options.segmentBytes ?? 1 << 20 },
-      lake: { flushIntervalMs: 3_600_000, flushRows: 10_000_000, ...plan?.lake },
+      lake: {
+        flushIntervalMs: 3_600_000,
+        flushRows: 10_000_000,
+        snapshots: { keepMs: 86_400_000, min: 10, max: 200 },
+        ...plan?.lake,
+      },
       sql: { timeoutMs: 60_000, rowsMax: 1_000_000, concurrency: 4, catchUpMsMax: 3000, ...plan?.sql },
       engine: { memoryBytes: 512 << 20, idMemoryBytes: 64 << 20, spillBytesMax: 1 << 30, threads: 2, ...plan?.engine },
+      // Tests that are about upkeep ask for it.
+      upkeep: {
+        enabled: false,
+        intervalMs: 60_000,
+        targetFileBytes: 128 << 20,
+        memoryBytes: 768 << 20,
+        orphanAgeMs: 86_400_000,
+        ...plan?.upkeep,
+      },
       streams,
     }
   }
@@ -192,7 +214,7 @@ export class Lab {
     const files = new FileCatalog({ store, rootLocation: `file://${this.lakeDir}`, logger: silentLogger })
     const socket = join(this.dir, `${number}.sock`)
     const engine = await openEngine({
-      plan: this.plan(options.streams),
+      plan: { ...this.plan(options.streams), ...(options.accept && { accept: options.accept }) },
       log: options.wrapLog?.(reader) ?? reader,
       catalog: options.wrapCatalog?.(files) ?? files,
       store,
@@ -201,6 +223,7 @@ export class Lab {
       lakeDir: this.lakeDir,
       tmpDir: join(this.dir, `tmp-${number}`),
       cacheDir: join(this.dir, 'cache'),
+      erasures: { dir: join(this.dir, 'erasures'), searchLog: logSearch(this.logDir) },
       socket,
       fileSystem: nodeFileSystem,
       sites: this.sites,

@@ -47,7 +47,16 @@ describe('the ledger', () => {
     const hot = await balancedLedger(engine, 'trades')
     expect(hot.map((row) => ({ ...row, hour: new Date(row.hour).getTime() }))).toEqual(
       [
-        { source: null, hour: hours[0]!, accepted: 3, committed: 0, deduplicated: 0, dead_lettered: 0, in_flight: 3 },
+        {
+          source: null,
+          hour: hours[0]!,
+          accepted: 3,
+          committed: 0,
+          deduplicated: 0,
+          dead_lettered: 0,
+          in_flight: 3,
+          removed: 0,
+        },
         {
           source: 'berlin',
           hour: hours[0]!,
@@ -56,6 +65,7 @@ describe('the ledger', () => {
           deduplicated: 4,
           dead_lettered: 1,
           in_flight: 12,
+          removed: 0,
         },
         {
           source: 'osaka',
@@ -65,6 +75,7 @@ describe('the ledger', () => {
           deduplicated: 0,
           dead_lettered: 0,
           in_flight: 7,
+          removed: 0,
         },
       ].map((row) => ({ ...row, hour: Date.parse(row.hour) })),
     )

@@ -19,7 +19,7 @@ let lab: Lab
 afterEach(() => lab.close())
 
 const day = '2013-10-07'
-const counts = { visible: 0, deduplicated: 0, deadLettered: 0, waiting: 0, missing: 0 }
+const counts = { visible: 0, deduplicated: 0, deadLettered: 0, waiting: 0, removed: 0, missing: 0 }
 let arrivals = 1_700_000_000_000
 
 /** Posts a batch at an arrival time of its own, or the one given; gives its receipt. */
@@ -356,7 +356,7 @@ test('of a stream whose table cannot be read it is told that the log has the bat
     state: 'logged',
     inLog: true,
     files: null,
-    events: { visible: null, deduplicated: null, deadLettered: null, waiting: null, missing: null },
+    events: { visible: null, deduplicated: null, deadLettered: null, waiting: null, removed: null, missing: null },
   })
 })
 

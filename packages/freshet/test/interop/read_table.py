@@ -2,6 +2,7 @@
 
 Standard input: {"metadata": path, "queries": {name: {"filter": str | null, "columns": [str] | null, "snapshot": str | null}}}
 Standard output: {"schema": [[id, name, type, required]], "snapshots": n, "properties": {...},
+                  "refs": {name: [type, snapshot id]}, "manifests": [[added, existing, deleted files]] of the current snapshot,
                   "queries": {name: {"files": n, "rows": [{...}]}}}
 """
 
@@ -39,6 +40,14 @@ def main():
             "schema": schema,
             "snapshots": len(table.metadata.snapshots),
             "properties": table.properties,
+            "refs": {
+                name: [str(ref.snapshot_ref_type.value), str(ref.snapshot_id)]
+                for name, ref in table.metadata.refs.items()
+            },
+            "manifests": [
+                [manifest.added_files_count, manifest.existing_files_count, manifest.deleted_files_count]
+                for manifest in (table.current_snapshot().manifests(table.io) if table.current_snapshot() else [])
+            ],
             "queries": answers,
         },
         sys.stdout,

@@ -17,7 +17,7 @@ import {
   withPartition,
 } from '../../src/lake/metadata.ts'
 import { parsePartitionText, partitionFolder, timePartitionOf } from '../../src/lake/partition.ts'
-import { tableColumns, type IcebergType, type NestedField } from '../../src/lake/schema.ts'
+import { tableColumns, type IcebergSchema, type IcebergType, type NestedField } from '../../src/lake/schema.ts'
 import { pathOf } from '../../src/lake/table-paths.ts'
 import { systemClock } from '../../src/runtime/clock.ts'
 import { nodeFileSystem } from '../../src/runtime/file-system.ts'
@@ -72,31 +72,33 @@ export class TableWriter {
   async append(own: Column[], select: string | undefined): Promise<void> {
     const evolution = evolveTable(this.table.metadata, tableColumns(own))
     const schema = evolution?.schema ?? currentSchema(this.table.metadata)
-    const time = timePartitionOf(defaultSpec(this.table.metadata), schema)!
-    const dataFiles: DataFile[] = []
-    if (select !== undefined) {
-      const copy = `copy (select *, strftime(${time.column}, '${strftimeFormats[time.unit]}') as p from (${select}))
-        to '${join(this.#folder, 'tmp')}' (format parquet, compression zstd, return_stats, partition_by (p), overwrite_or_ignore,
-        field_ids {${fieldIds(schema.fields.filter((field) => !/_v\d+$/.test(field.name)))}})`
-      const reader = await this.#connection.runAndReadAll(copy)
-      for (const row of reader.getRowObjectsJson() as unknown as (CopyStatistics & {
-        filename: string
-        partition_keys: { value: string }[]
-      })[]) {
-        const value = parsePartitionText(time.unit, row.partition_keys[0]!.value)!
-        const place = `data/${partitionFolder(time, value)}/${uuid(systemRandom)}.parquet`
-        await this.deps.store.put(`trades/${place}`, { file: row.filename })
-        dataFiles.push(
-          dataFileFrom(row, { path: pathOf(this.table, place), schema, partition: { [time.name]: value } }),
-        )
-      }
-    }
+    const dataFiles = select === undefined ? [] : await this.write(select, schema)
     const from = tablePositions(this.table.metadata)
     this.#position += 1000n
     const ledger = ledgerOf(dataFiles, Number(this.#position))
     const request = { table: this.table, dataFiles, from, to: new Map([[0, this.#position]]), ledger }
     const result = await appendFiles(this.deps, evolution === undefined ? request : { ...request, evolution })
     this.table = result.table
+  }
+
+  /** Writes the rows of a SELECT that gives all columns to data files, which are in no snapshot yet. */
+  async write(select: string, schema: IcebergSchema = currentSchema(this.table.metadata)): Promise<DataFile[]> {
+    const time = timePartitionOf(defaultSpec(this.table.metadata), schema)!
+    const dataFiles: DataFile[] = []
+    const copy = `copy (select *, strftime(${time.column}, '${strftimeFormats[time.unit]}') as p from (${select}))
+      to '${join(this.#folder, 'tmp')}' (format parquet, compression zstd, return_stats, partition_by (p), overwrite_or_ignore,
+      field_ids {${fieldIds(schema.fields.filter((field) => !/_v\d+$/.test(field.name)))}})`
+    const reader = await this.#connection.runAndReadAll(copy)
+    for (const row of reader.getRowObjectsJson() as unknown as (CopyStatistics & {
+      filename: string
+      partition_keys: { value: string }[]
+    })[]) {
+      const value = parsePartitionText(time.unit, row.partition_keys[0]!.value)!
+      const place = `data/${partitionFolder(time, value)}/${uuid(systemRandom)}.parquet`
+      await this.deps.store.put(`trades/${place}`, { file: row.filename })
+      dataFiles.push(dataFileFrom(row, { path: pathOf(this.table, place), schema, partition: { [time.name]: value } }))
+    }
+    return dataFiles
   }
 
   async query(sql: string): Promise<Record<string, unknown>[]> {

@@ -8,7 +8,7 @@
  * end a process or fail a call at any step.
  */
 import { dirname, join } from 'node:path'
-import type { FileHandle, FileSystem } from '../../src/runtime/file-system.ts'
+import type { FileHandle, FileSystem, FolderEntry } from '../../src/runtime/file-system.ts'
 import type { Random } from '../../src/runtime/random.ts'
 import { SimulatedFile } from './simulated-file.ts'
 import { SimulatedFolder, type Entry } from './simulated-folder.ts'
@@ -66,6 +66,8 @@ export class SimulatedDisk {
   readonly manners: Manners
   /** Bytes that files may hold in all. */
   capacityBytes = Number.POSITIVE_INFINITY
+  /** What its files are dated by. */
+  nowMs: () => number = () => 0
   #root = new SimulatedFolder()
   #processes = new Set<SimulatedProcess>()
 
@@ -193,7 +195,7 @@ export class SimulatedProcess implements FileSystem {
     )
   }
 
-  async readEntries(path: string): Promise<{ name: string; folder: boolean; bytes: number }[]> {
+  async readEntries(path: string): Promise<FolderEntry[]> {
     const names = await this.readDir(path)
     return names.map((name) => {
       const entry = this.#disk.entry(join(path, name))
@@ -201,6 +203,7 @@ export class SimulatedProcess implements FileSystem {
         name,
         folder: entry instanceof SimulatedFolder,
         bytes: entry instanceof SimulatedFile ? entry.length : 0,
+        modifiedMs: entry instanceof SimulatedFile ? entry.modifiedMs : 0,
       }
     })
   }
@@ -233,6 +236,7 @@ export class SimulatedProcess implements FileSystem {
         [nameOf(from), undefined],
         [nameOf(to), file],
       ])
+      file.modifiedMs = this.#disk.nowMs()
       this.#disk.folder(dirname(to)).change(change)
     })
   }
@@ -290,6 +294,7 @@ export class SimulatedProcess implements FileSystem {
   }
 
   #name(path: string, entry: Entry | undefined): void {
+    if (entry instanceof SimulatedFile) entry.modifiedMs = this.#disk.nowMs()
     this.#disk.folder(dirname(path)).change(new Map([[nameOf(path), entry]]))
   }
 }
@@ -320,6 +325,7 @@ class SimulatedHandle implements FileHandle {
           throw systemError('ENOSPC', 'write', this.#path)
         }
         this.#file.write(position, bytes)
+        this.#file.modifiedMs = this.#disk.nowMs()
         this.#disk.changed(this.#path)
       },
       some,

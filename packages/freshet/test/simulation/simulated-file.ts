@@ -38,6 +38,8 @@ export class SimulatedFile {
   readonly #seen = new Content()
   #disk = new Content()
   #changes: Change[] = []
+  /** When its bytes or names last changed; ms since 1970. */
+  modifiedMs = 0
 
   get length(): number {
     return this.#seen.length

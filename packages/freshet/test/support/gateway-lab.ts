@@ -132,9 +132,16 @@ export function testPlan(dataDir: string, changes: PlanChanges = {}): Plan {
       ...changes.limits,
     },
     log: { segmentBytes: 1024 * 1024 },
-    lake: { flushIntervalMs: 1000, flushRows: 1000 },
+    lake: { flushIntervalMs: 1000, flushRows: 1000, snapshots: { keepMs: 86_400_000, min: 10, max: 200 } },
     sql: { timeoutMs: 5000, rowsMax: 1000, concurrency: 2, catchUpMsMax: 3000 },
     engine: { memoryBytes: 1e9, idMemoryBytes: 1e8, spillBytesMax: 1e9, threads: 1 },
+    upkeep: {
+      enabled: false,
+      intervalMs: 60_000,
+      targetFileBytes: 1e8,
+      memoryBytes: 1e8,
+      orphanAgeMs: 86_400_000,
+    },
     streams: Object.fromEntries(streams.map((stream) => [stream.name, stream])),
   }
 }

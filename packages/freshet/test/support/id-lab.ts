@@ -21,6 +21,7 @@ export const hourMs = 3_600_000
 export type Step =
   | { kind: 'load'; rows: Stored[]; fails: boolean; bulk: number }
   | { kind: 'rotate' | 'commit' | 'commitElsewhere' | 'replace' | 'foreign' | 'clear' | 'restart' | 'settle' }
+  | { kind: 'compact' | 'erase'; which: number; count: number; isKnown: boolean }
   | { kind: 'damage'; which: number; byte: number }
 
 function placeOf({ at }: Stored, scope: Scope): number {
@@ -164,6 +165,34 @@ export class Lab {
     this.#frozenNumber = undefined
   }
 
+  /** Makes others of some files, with the same rows, by partition or not. */
+  compact(which: number, count: number, isKnown: boolean): void {
+    this.#seen = undefined
+    const { table } = this
+    const gone = table.stored.splice(which % (table.stored.length || 1), 1 + count)
+    const rows = gone.flatMap((one) => one.rows)
+    const half = Math.ceil(rows.length / 2)
+    const parts = count % 2 === 0 ? [rows] : [rows.slice(0, half), rows.slice(half)]
+    const added = parts.flatMap((part) => table.addFiles(part, isKnown))
+    this.book.replaced(
+      gone.map(({ file }) => file),
+      added,
+    )
+  }
+
+  /** Takes every other row out of some files. */
+  erase(which: number, count: number, isKnown: boolean): void {
+    this.#seen = undefined
+    const { table } = this
+    const gone = table.stored.splice(which % (table.stored.length || 1), 1 + count)
+    const rows = gone.flatMap((one) => one.rows)
+    table.addFiles(
+      rows.filter((_, index) => index % 2 === 0),
+      isKnown,
+    )
+    this.book.purge()
+  }
+
   clear(): void {
     this.#seen = undefined
     this.table.hot = []
@@ -193,8 +222,13 @@ export class Lab {
   }
 
   runs(): string[] {
+    return this.files('.ids')
+  }
+
+  /** What the book has on disk under names that end like this. */
+  files(end: string): string[] {
     return readdirSync(this.#dir, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name.endsWith('.ids'))
+      .filter((name) => name.endsWith(end))
       .map((name) => join(this.#dir, name))
   }
 
@@ -219,6 +253,10 @@ export class Lab {
         ])
       case 'replace':
         return this.replace()
+      case 'compact':
+        return this.compact(next.which, next.count, next.isKnown)
+      case 'erase':
+        return this.erase(next.which, next.count, next.isKnown)
       case 'clear':
         return this.clear()
       case 'restart':

@@ -32,15 +32,27 @@ afterAll(async () => {
   await rm(dir, { recursive: true })
 })
 
+/** The streams are views that are there already. */
+const views: RunnerOptions['views'] = {
+  enter: () => () => undefined,
+  open: async (connection) => {
+    await connection.run('BEGIN TRANSACTION READ ONLY')
+    return []
+  },
+  openWhole: async () => undefined,
+}
+
 export function runnerWith(options: Partial<RunnerOptions> = {}): QueryRunner {
   return new QueryRunner({
     database,
+    views,
     random: systemRandom,
     tmpDir: join(dir, 'tmp'),
     timeoutMs: 60_000,
     rowsMax: 2_000_000,
     concurrency: 4,
     context: () => ({ streams: new Set(['numbers']), systemTables: new Set() }),
+    refreshTables: async () => false,
     refreshSystemTables: async () => undefined,
     ready: async () => undefined,
     headers: () => ({}),

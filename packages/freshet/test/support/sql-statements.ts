@@ -1,6 +1,8 @@
 /** Statements, relations and functions on both sides of the query gate. */
 
 export const admitted = [
+  'select * from trades at (version => 1)',
+  'select t.price from main.trades as t at (timestamp => now() - interval 1 hour) join trades using (id)',
   'select 1',
   'SELECT * FROM trades',
   'select * from main.trades',
@@ -141,7 +143,6 @@ export const hidden = [
   'unknown_table',
   'main.unknown_table',
   "getenv('HOME')",
-  'trades at (version => 1)',
 ]
 
 export const functions = [

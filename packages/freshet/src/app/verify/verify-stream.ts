@@ -8,6 +8,7 @@ import type { Catalog, LoadedTable } from '../../lake/catalog.ts'
 import { verifyVersions } from '../../lake/file-catalog/verify-versions.ts'
 import { ledgerFileKeys, readLedger, type TableLedger } from '../../lake/ledger.ts'
 import { tablePositions } from '../../lake/metadata.ts'
+import { removedLetters, type RemovedLetters } from '../../lake/removed-letters.ts'
 import { orphansOf, verifyTable, type TableCheck } from '../../lake/verify-table.ts'
 import { endFile } from '../../log/file/durable-end.ts'
 import { partitionFolder } from '../../log/file/segments.ts'
@@ -37,6 +38,13 @@ interface LedgerState {
   ledger: TableLedger
 }
 
+/** What the ledgers of all streams are compared with. */
+export interface DeadLetterTable {
+  /** Keys of its data files. */
+  files: readonly string[]
+  removed: readonly RemovedLetters[]
+}
+
 const partition = 0
 /** Files of a ledger go a hundred commits after they were replaced: the table is then loaded anew. */
 const ledgerAttemptsMax = 5
@@ -52,6 +60,7 @@ export class StreamVerifier {
   /** Keys of the current data files; undefined where they are not all sound, or not known. */
   #sound: string[] | undefined
   #checked = false
+  #removedLetters: RemovedLetters[] = []
 
   constructor(options: StreamVerifierOptions) {
     this.#options = options
@@ -65,23 +74,31 @@ export class StreamVerifier {
     await this.#checkTable()
   }
 
-  /** The keys of the table's data files; undefined where they cannot be relied on. */
-  async soundFiles(): Promise<string[] | undefined> {
+  /** Of `dead_letters`: its data files and what it says was removed; undefined where they cannot be relied on. */
+  async deadLetters(): Promise<DeadLetterTable | undefined> {
     if (!this.#checked) await this.#checkTable()
-    return this.#sound
+    return this.#sound && { files: this.#sound, removed: this.#removedLetters }
   }
 
-  /** @param deadLetterFiles keys of the data files of `dead_letters`, as it is after this table was checked */
-  async checkLedger(deadLetterFiles: readonly string[] | undefined): Promise<void> {
+  /** @param letters the table `dead_letters`, as it is after this table was checked */
+  async checkLedger(letters: DeadLetterTable | undefined): Promise<void> {
     // Where files are missing or damaged the sums cannot agree: that is said already.
     if (this.#ledger === undefined || this.#sound === undefined) return
     this.#options.onProgress(this.name, 'ledger', 0)
-    if (deadLetterFiles === undefined) {
+    if (letters === undefined) {
       const what = `The dead letters in the ledger of ${this.name} were not compared: the table dead_letters has problems.`
       this.findings.push({ severity: 'note', check: 'ledger', stream: this.name, what })
     }
     const { data } = this.#options
-    this.findings.push(...(await data.verifyLedger({ ...this.#ledger, files: this.#sound, deadLetterFiles })))
+    const removed = letters?.removed.filter(({ stream }) => stream === this.name) ?? []
+    const deadLetterFiles = letters?.files
+    const found = await data.verifyLedger({
+      ...this.#ledger,
+      files: this.#sound,
+      deadLetterFiles,
+      removedLetters: removed,
+    })
+    this.findings.push(...found)
   }
 
   async #checkLog(): Promise<void> {
@@ -116,6 +133,7 @@ export class StreamVerifier {
       return
     }
     this.findings.push(...check.findings)
+    this.#removedLetters = removedLetters(table.metadata)
     if (ledger !== undefined) this.#ledger = { table, ledger }
     await this.#checkFiles(check)
     this.report.table = {

@@ -52,8 +52,8 @@ export async function verifyDataFolder({ plan, streams, deep, onProgress }: Veri
     const letters =
       verifiers.find(({ name }) => name === deadLetterStream.name) ??
       new StreamVerifier({ ...common, name: deadLetterStream.name })
-    const deadLetterFiles = await letters.soundFiles()
-    for (const verifier of verifiers) await verifier.checkLedger(deadLetterFiles)
+    const deadLetters = await letters.deadLetters()
+    for (const verifier of verifiers) await verifier.checkLedger(deadLetters)
     const all = [...findings, ...verifiers.flatMap((verifier) => verifier.findings)]
     const problems = all.filter(({ severity }) => severity === 'problem')
     return {

@@ -19,6 +19,8 @@ export interface ExecuteOptions {
   context: CliContext
   format: OutputFormat
   params: Record<string, unknown>
+  /** The moment as of which streams are read: a time, a snapshot's id, or a tag. */
+  asOf?: string | undefined
   /** Absolute path of a file to write instead of standard output; null: standard output. */
   outputFile: string | null
   signal: AbortSignal
@@ -26,9 +28,9 @@ export interface ExecuteOptions {
 
 /** Runs one statement and prints or writes its result. @throws FreshetError; an AbortError when `signal` was aborted */
 export async function execute(sql: string, options: ExecuteOptions): Promise<void> {
-  const { client, context, format, params, signal } = options
+  const { client, context, format, params, asOf, signal } = options
   const startedMs = context.nowMs()
-  const response = await client.sql(sql, { format: format === 'table' ? 'json' : format, params, signal })
+  const response = await client.sql(sql, { format: format === 'table' ? 'json' : format, params, asOf, signal })
   if (format === 'table') {
     const text = await client.readText(response, signal)
     await printTable(text, context.nowMs() - startedMs, options)

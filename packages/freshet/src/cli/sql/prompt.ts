@@ -15,6 +15,7 @@ export interface PromptOptions {
   context: CliContext
   format: OutputFormat
   params: Record<string, unknown>
+  asOf: string | undefined
   history: History
   debug: boolean
 }
@@ -89,9 +90,9 @@ export class Prompt {
     const { statements, rest } = splitStatements(this.#typed + line)
     this.#typed = isBlankSql(rest) ? '' : `${rest.trimStart()}\n`
     for (const sql of statements) {
-      const { client, context, format, params } = this.#options
+      const { client, context, format, params, asOf } = this.#options
       const ran = await this.#guard(sql, (signal) =>
-        execute(sql, { client, context, format, params, outputFile: null, signal }),
+        execute(sql, { client, context, format, params, asOf, outputFile: null, signal }),
       )
       if (!ran) break
     }

@@ -59,6 +59,15 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ),
     }),
   },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('compact' as const, 'compact' as const, 'erase' as const),
+      which: fc.nat(5),
+      count: fc.nat(3),
+      isKnown: fc.boolean(),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('damage' as const), which: fc.nat(), byte: fc.nat() }) },
 )
 
@@ -215,6 +224,92 @@ test.each(['removed', 'cut short', 'overwritten'])(
     lab.book.close()
   },
 )
+
+test('files that are made of others are not read: what is remembered of those counts, after a restart too', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  for (let flush = 0; flush < 12; flush++) {
+    await lab.load(ids(`f${flush}`, 5000))
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
+  }
+  lab.compact(0, 2, true)
+  lab.compact(0, 3, true)
+  // Of compacted files, too, in two steps.
+  lab.compact(lab.table.stored.length - 3, 2, true)
+  for (let start = 0; start < 2; start++) {
+    expect(await lab.load([...ids('f0', 5000), ...ids('f5', 5000), ...ids('f11', 5000)])).toHaveLength(15_000)
+    expect(await lab.load(ids('new', 1000))).toEqual([])
+    expect(lab.table.reads).toBe(0)
+    lab.clear()
+    lab.restart()
+  }
+  lab.book.close()
+})
+
+test('of several files that one was made of, the loss of what was remembered of one costs reading that one', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  for (const name of ['a', 'b']) {
+    await lab.load(ids(name, 5000))
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
+  }
+  const [first] = lab.runs()
+  lab.compact(0, 2, true)
+  writeFileSync(first!, 'torn')
+  lab.restart()
+  expect(await lab.load([...ids('a', 5000), ...ids('b', 5000), ...ids('c', 5)])).toHaveLength(10_000)
+  expect(lab.table.reads).toBe(1)
+  lab.book.close()
+})
+
+test.each(['removed', 'torn'])('a record of what came from what that is %s costs reading, no more', async (how) => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  for (const name of ['a', 'b', 'c']) {
+    await lab.load(ids(name, 5000))
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
+  }
+  lab.compact(0, 2, true)
+  const [lineage] = lab.files('lineage')
+  if (how === 'removed') rmSync(lineage!)
+  else truncateSync(lineage!, 30)
+  lab.restart()
+  expect(await lab.load([...ids('a', 5000), ...ids('c', 5000), ...ids('d', 5)])).toHaveLength(10_000)
+  expect(lab.table.reads).toBe(1)
+  await lab.book.settled()
+  lab.compact(0, 2, true)
+  lab.restart()
+  expect(await lab.load(ids('b', 5000))).toHaveLength(5000)
+  expect(lab.table.reads).toBe(1)
+  lab.book.close()
+})
+
+test('ids that were erased are on disk no more, of partitions that nobody has touched either', async () => {
+  const lab = new Lab(dir, 'day', 1 << 30)
+  const day = 24 * hourMs
+  for (const at of [0, day]) {
+    await lab.load(ids(`kept and erased ${at}`, 10_000, at))
+    lab.rotate()
+    lab.commit()
+    await lab.book.settled()
+  }
+  lab.compact(0, 0, true)
+  lab.compact(0, 0, true)
+  lab.restart()
+  const onDisk = (id: string): boolean => lab.runs().some((path) => readFileSync(path).includes(id))
+  expect([onDisk('erased 0-1'), onDisk(`erased ${day}-1`)]).toEqual([true, true])
+  expect(await lab.load(ids('kept and erased 0', 1, 0))).toEqual([0])
+  lab.erase(0, 2, true)
+  expect([onDisk('erased 0-1'), onDisk(`erased ${day}-1`)]).toEqual([false, false])
+  expect(await lab.load(ids('kept and erased 0', 4, 0))).toEqual([0, 2])
+  expect(await lab.load(ids(`kept and erased ${day}`, 4, day))).toEqual([0, 2])
+  await lab.book.settled()
+  expect([onDisk(`erased ${day}-4`), onDisk(`erased ${day}-9999`)]).toEqual([true, false])
+  lab.book.close()
+})
 
 test('an event that another writer removed from the table is new again', async () => {
   const lab = new Lab(dir, 'day', 1 << 30)

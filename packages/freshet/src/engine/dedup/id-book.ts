@@ -9,15 +9,16 @@
  * are few, and memory is bounded for all streams together (id-memory.ts): what has no room goes to disk, or is read again.
  *
  * The runs are a cache. Each says which data files' ids it holds, and carries checksums; ids of files that no whole run speaks of are
- * read from the files when the partition is opened. So a crash at any moment, damage, or the removal of the folder costs time only.
+ * read from the files when the partition is opened; for files that were made of others, runs of those count (lineage.ts). So a crash at any moment, damage, or the removal of the folder costs time only.
  * Ids of hot rows are noted after these became visible; a crash loses both.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '../../runtime/errors.ts'
 import { ChunkIds } from './chunk-ids.ts'
-import { PartitionIds } from './partition-ids.ts'
+import { PartitionIds, type PartitionFiles } from './partition-ids.ts'
 import type { IdBookOptions, IdFile } from './id-files.ts'
+import { Lineage, type KnownFiles } from './lineage.ts'
 import { scanEvents, type ScannedEvents } from './scan.ts'
 
 export class IdBook {
@@ -29,13 +30,16 @@ export class IdBook {
   #work: Promise<void> = Promise.resolve()
   /** The number of the hot rows that new ones are added to. */
   #current = 0
-  #files: Map<number | undefined, IdFile[]> | undefined
+  readonly #lineage: Lineage
+  /** The table's files, by partition. */
+  #files: { byPlace: Map<number | undefined, IdFile[]>; known: KnownFiles } | undefined
   #closed = false
   #tidied = false
 
   constructor(options: IdBookOptions) {
     this.#options = options
     this.#seed = seedOf(options)
+    this.#lineage = new Lineage(join(options.dir, lineageName))
     options.memory.register(this)
   }
 
@@ -56,8 +60,12 @@ export class IdBook {
       await memory.makeRoom()
       const chunk = new ChunkIds(bytes, events, indexes.length)
       const partition = this.#partition(number)
-      const files = (): IdFile[] => this.#filesIn(number)
-      await partition.find(chunk, indexes, files, (index) => (repeated[index] = 1))
+      await partition.find(
+        chunk,
+        indexes,
+        () => this.#filesIn(number),
+        (index) => (repeated[index] = 1),
+      )
       // Opening it may have left runs to write or to merge.
       if (partition.takeOpened()) this.#schedule(partition)
       for (const index of indexes) if (repeated[index] === 0 && !chunk.isFirst(index)) repeated[index] = 1
@@ -114,6 +122,32 @@ export class IdBook {
     for (const partition of this.#partitions.values()) partition.recheck()
   }
 
+  /** Files were replaced by others that hold the same ids: nothing has to be read again. */
+  replaced(from: readonly IdFile[], to: readonly IdFile[]): void {
+    this.recheck()
+    const former = from.map((file) => ({ key: file.key, partition: this.#placeOf(file) }))
+    this.#lineage.add(
+      former,
+      to.map(({ key }) => key),
+      new Set(this.#options.source.files().map(({ key }) => key)),
+    )
+  }
+
+  /**
+   * Files are gone with ids that must not be kept: whatever holds ids of files that the table has no longer is removed at once, and the
+   * rest of those ids read again from the files when they are next asked for.
+   */
+  purge(): void {
+    this.#files = undefined
+    const { known } = this.#table
+    for (const partition of this.#partitions.values()) partition.purge(known)
+    for (const name of namesIn(this.#options.dir)) {
+      const number = Number(name)
+      if (isOwn(name) || this.#partitions.has(number)) continue
+      this.#closedPartition(number).purge(known)
+    }
+  }
+
   /** Forgets the hot rows, as after the table was loaded anew. */
   clear(): void {
     this.#files = undefined
@@ -147,16 +181,19 @@ export class IdBook {
   }
 
   #partition(number: number): PartitionIds {
-    const { dir } = this.#options
-    let partition = this.#partitions.get(number)
-    partition ??= new PartitionIds(number, join(dir, String(number)), {
-      ...this.#options,
-      seed: this.#seed,
-      current: () => this.#current,
-    })
+    const partition = this.#partitions.get(number) ?? this.#closedPartition(number)
     this.#partitions.delete(number)
     this.#partitions.set(number, partition)
     return partition
+  }
+
+  #closedPartition(number: number): PartitionIds {
+    return new PartitionIds(number, join(this.#options.dir, String(number)), {
+      ...this.#options,
+      seed: this.#seed,
+      current: () => this.#current,
+      renamed: (files) => this.#table.known.renamed(files),
+    })
   }
 
   /** The partition of a file's ids; undefined for any. */
@@ -165,9 +202,18 @@ export class IdBook {
   }
 
   /** The files that may hold ids of a partition. */
-  #filesIn(partition: number): IdFile[] {
-    this.#files ??= Map.groupBy(this.#options.source.files(), (file) => this.#placeOf(file))
-    return [...(this.#files.get(partition) ?? []), ...(this.#files.get(undefined) ?? [])]
+  #filesIn(partition: number): PartitionFiles {
+    const { byPlace, known } = this.#table
+    return { files: [...(byPlace.get(partition) ?? []), ...(byPlace.get(undefined) ?? [])], known }
+  }
+
+  get #table(): { byPlace: Map<number | undefined, IdFile[]>; known: KnownFiles } {
+    if (this.#files === undefined) {
+      const files = this.#options.source.files()
+      const byPlace = Map.groupBy(files, (file) => this.#placeOf(file))
+      this.#files = { byPlace, known: this.#lineage.of(new Set(files.map(({ key }) => key))) }
+    }
+    return this.#files
   }
 
   #schedule(partition: PartitionIds): void {
@@ -194,13 +240,19 @@ export class IdBook {
     const known = new Set(source.files().map((file) => String(this.#placeOf(file))))
     if (known.has('undefined')) return
     for (const name of namesIn(dir)) {
-      if (name === seedName || known.has(name) || this.#partitions.has(Number(name))) continue
+      if (isOwn(name) || known.has(name) || this.#partitions.has(Number(name))) continue
       rmSync(join(dir, name), { recursive: true, force: true })
     }
   }
 }
 
 const seedName = 'seed'
+const lineageName = 'lineage'
+
+/** Whether a file in the folder is no partition's. */
+function isOwn(name: string): boolean {
+  return name === seedName || name.startsWith(lineageName)
+}
 
 /**
  * What the ids in a folder are hashed with, so that nobody outside can make ids collide on purpose. A folder whose ids were kept

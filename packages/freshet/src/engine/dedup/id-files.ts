@@ -1,4 +1,5 @@
 /** What the book of ids is given to work with. */
+import type { ScanFile } from '../../lake/scan.ts'
 import type { Logger } from '../../runtime/logging.ts'
 import type { Random } from '../../runtime/random.ts'
 import type { IdMemory } from './id-memory.ts'
@@ -6,7 +7,10 @@ import type { Scope } from './scan.ts'
 
 /** A data file, as far as ids are concerned. */
 export interface IdFile {
+  /** Names the file, and the rows of it that were deleted: so the ids under a name never change. */
   key: string
+  /** Set for a file with deleted rows, whose key is not its place. */
+  cut?: Pick<ScanFile, 'key' | 'path' | 'deletes'>
   /** The partition that all its ids belong to; undefined when they may belong to any. */
   partition: number | undefined
   rows: number

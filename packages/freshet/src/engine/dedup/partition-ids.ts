@@ -6,6 +6,7 @@ import { Mutex } from '../../runtime/mutex.ts'
 import type { IdBookOptions, IdFile } from './id-files.ts'
 import { IdSet, type IdSetOptions } from './id-set.ts'
 import type { IdTable } from './id-table.ts'
+import type { KnownFiles } from './lineage.ts'
 import { RunFolder } from './run-folder.ts'
 import { UnreadableRun, type Run, type Wanted } from './run.ts'
 import { mergeRuns } from './run-writer.ts'
@@ -36,6 +37,14 @@ interface PartitionOptions extends IdBookOptions {
   seed: number
   /** The number of the hot rows that new ones are added to. */
   current: () => number
+  /** The same files under the names that they have now, where they were replaced. */
+  renamed: (files: readonly string[]) => string[]
+}
+
+/** The data files that may hold ids of a partition. */
+export interface PartitionFiles {
+  files: readonly IdFile[]
+  known: KnownFiles
 }
 
 export class PartitionIds {
@@ -99,22 +108,59 @@ export class PartitionIds {
     this.#stale = true
   }
 
-  /** Makes sure that all ids of `files` are known: all data files that may hold ids of the partition. */
-  async open(files: () => readonly IdFile[]): Promise<void> {
+  /** Makes sure that all ids are known of all data files that may hold ids of the partition. */
+  async open(table: () => PartitionFiles): Promise<void> {
     if (!this.#stale) return
-    const wanted = files()
-    const keys = new Set(wanted.map(({ key }) => key))
-    const isGone = (part: { files: readonly string[] }): boolean => part.files.some((file) => !keys.has(file))
-    for (const gone of this.#waiting.filter(isGone)) gone.ids.release()
-    this.#waiting = this.#waiting.filter((waiting) => !isGone(waiting))
-    for (const gone of this.#runs.filter(isGone)) gone.discard()
-    this.#runs = this.#runs.filter((run) => !isGone(run))
-    if (!this.#opened) this.#runs = this.#folder.open(keys, this.#options.seed, this.#options.memory)
+    const { files, known } = table()
+    this.#forgetGone(known)
+    if (!this.#opened) {
+      const isPresent = (key: string): boolean => known.isPresent(key)
+      this.#runs = this.#folder.open(isPresent, this.#options.seed, this.#options.memory)
+    }
     this.#opened = true
-    const known = new Set([...this.#runs, ...this.#waiting].flatMap((part) => part.files))
-    await this.#read(wanted.filter(({ key }) => !known.has(key)))
+    await this.#read(this.#uncovered(files, known))
     this.#stale = false
     this.#justOpened = true
+  }
+
+  /** Forgets at once, on disk too, what holds ids of files whose ids are not all in the table any more. */
+  purge(known: KnownFiles): void {
+    this.#forgetGone(known)
+    if (!this.#opened) this.#folder.purge((key) => known.isPresent(key), this.#options.seed)
+    this.#stale = true
+  }
+
+  /**
+   * Those of the files whose ids have to be read. What holds a part of such a file's ids, under the name of one that it was made of, is
+   * forgotten: so no two runs hold the same ids.
+   */
+  #uncovered(files: readonly IdFile[], known: KnownFiles): IdFile[] {
+    for (;;) {
+      const parts = [...this.#runs, ...this.#waiting]
+      const named = new Set(parts.flatMap((part) => part.files))
+      const uncovered = files.filter(({ key }) => !known.isCovered(key, this.partition, named))
+      const alone = new Set([...uncovered.map(({ key }) => key), ...named])
+      const overlapping = parts.filter((part) =>
+        part.files.some((name) => known.endsOf(name)!.some((end) => end !== name && alone.has(end))),
+      )
+      if (overlapping.length === 0) return uncovered
+      this.#forget(overlapping)
+    }
+  }
+
+  #forgetGone(known: KnownFiles): void {
+    const parts = [...this.#waiting, ...this.#runs]
+    this.#forget(parts.filter((part) => part.files.some((file) => !known.isPresent(file))))
+  }
+
+  #forget(parts: readonly (Run | Waiting)[]): void {
+    const gone = new Set(parts)
+    for (const part of gone) {
+      if ('ids' in part) part.ids.release()
+      else part.discard()
+    }
+    this.#waiting = this.#waiting.filter((waiting) => !gone.has(waiting))
+    this.#runs = this.#runs.filter((run) => !gone.has(run))
   }
 
   /** Whether it was opened since this was last asked. */
@@ -124,16 +170,16 @@ export class PartitionIds {
     return opened
   }
 
-  /** Calls `onFound` with those of the events at `indexes` whose ids are known, some perhaps twice. @param files see `open` */
+  /** Calls `onFound` with those of the events at `indexes` whose ids are known, some perhaps twice. @param table see `open` */
   async find(
     wanted: WantedIds,
     indexes: readonly number[],
-    files: () => readonly IdFile[],
+    table: () => PartitionFiles,
     onFound: (index: number) => void,
   ): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.open(files)
+        await this.open(table)
         return await this.#find(wanted, indexes, onFound)
       } catch (error) {
         if (!(error instanceof UnreadableRun) || attempt === attemptsMax) throw error
@@ -298,7 +344,7 @@ export class PartitionIds {
 
   async #merge(runs: readonly Run[]): Promise<void> {
     const { seed, memory } = this.#options
-    const files = runs.flatMap((run) => run.files)
+    const files = this.#options.renamed(runs.flatMap((run) => run.files))
     const merged = await this.#folder.write((path) => mergeRuns(runs, { path, seed, memory, files }))
     if (!runs.every((run) => this.#runs.includes(run))) return this.#folder.discard(merged)
     this.#runs = [...this.#runs.filter((run) => !runs.includes(run)), merged]

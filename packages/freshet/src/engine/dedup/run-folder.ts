@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Random } from '../../runtime/random.ts'
 import type { IdMemory } from './id-memory.ts'
+import { readRunFile } from './run-file.ts'
 import { Run } from './run.ts'
 
 const suffix = '.ids'
@@ -40,10 +41,10 @@ export class RunFolder {
   }
 
   /**
-   * The runs in the folder that hold ids of `files` only, of each file once. All others are removed: they are left over from a
+   * The runs in the folder that hold ids of present files only, of each file once. All others are removed: they are left over from a
    * crash or a merge, or speak of files that the table has no longer.
    */
-  open(files: ReadonlySet<string>, seed: number, memory: IdMemory): Run[] {
+  open(isPresent: (file: string) => boolean, seed: number, memory: IdMemory): Run[] {
     const found: Run[] = []
     for (const path of this.#paths()) {
       const run = Run.open(path, seed, memory)
@@ -54,11 +55,19 @@ export class RunFolder {
     return found
       .toSorted((a, b) => b.shape.count - a.shape.count)
       .filter((run) => {
-        const wanted = run.files.every((file) => files.has(file) && !covered.has(file))
+        const wanted = run.files.every((file) => isPresent(file) && !covered.has(file))
         if (wanted) for (const file of run.files) covered.add(file)
         else run.discard()
         return wanted
       })
+  }
+
+  /** Removes the runs that hold ids of other than present files, of a folder that is not open. */
+  purge(isPresent: (file: string) => boolean, seed: number): void {
+    for (const path of this.#paths()) {
+      const files = readRunFile(path, seed, () => false)?.footer.files
+      if (files === undefined || !files.every(isPresent)) rmSync(path, { force: true })
+    }
   }
 
   #paths(): string[] {

@@ -4,7 +4,7 @@
  *     accepted = committed + deduplicated + dead-lettered + in flight
  *
  * It puts together what was taken down at different times and places, so that a mistake in one of them shows:
- * - the table's ledger (lake/ledger.ts): all that is committed;
+ * - the table's ledger (lake/ledger.ts): all that is committed, and what of it was removed since;
  * - the account (stream-account.ts): what became of the events that are loaded and not committed;
  * - the rows of the hot tables, counted by SQL: in flight;
  * - the events of the log behind those that are loaded, counted from its frames (log-behind.ts): accepted and in flight.
@@ -95,8 +95,8 @@ export class StreamLedger {
     if (committed === null) return null
     const hot = totalOf(account.uncommitted())
     return {
+      ...committed,
       accepted: committed.accepted + hot.accepted,
-      committed: committed.committed,
       deduplicated: committed.deduplicated + hot.deduplicated,
       deadLettered: committed.deadLettered + hot.deadLettered,
       inFlight: hot.committed,
@@ -124,7 +124,11 @@ export class StreamLedger {
       line.deduplicated += row.deduplicated
       line.deadLettered += row.deadLettered
     }
-    for (const row of committed) lineOf(row.source, row.hour).committed += row.committed
+    for (const row of committed) {
+      const line = lineOf(row.source, row.hour)
+      line.committed += row.committed
+      line.removed = (line.removed ?? 0) + (row.removed ?? 0)
+    }
     const { account } = this.#table
     for (const { source, hour, events } of hot) lineOf(account.nameOf(source, hour), hour).inFlight += events
     for (const { source, hour, events } of behind) {

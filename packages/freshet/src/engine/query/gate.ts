@@ -7,10 +7,13 @@
  * would take for files or catalog views are refused as unknown tables.
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { parseJson } from '../../lake/json.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import { nearest } from '../../config/spelling.ts'
+import { pastReferences, rewriteAt, type StreamReference } from './at-clause.ts'
 import { completeThroughFunction, scalarFunctions, tableFunctions } from './functions.ts'
 import { placeAt, sqlError } from './sql-error.ts'
+import { folded, offsetOf, parametersIn, type Node } from './syntax.ts'
 
 export interface GateContext {
   /** Names of the streams that may be read. */
@@ -20,18 +23,22 @@ export interface GateContext {
 }
 
 export interface Admitted {
-  /** The statement without a closing semicolon. */
+  /** The statement without a closing semicolon; references to a stream as it was are ones to views of their own. */
   sql: string
   kind: 'select' | 'explain'
   /** Streams it reads. */
   streams: Set<string>
+  /** Each place where it reads one. */
+  references: readonly StreamReference[]
+  /** The syntax tree of the SELECT. */
+  tree: Node
+  /** Parameters that say as of when a stream is read; they are not in `sql`, unless they stand elsewhere too. */
+  atParameters: ReadonlySet<string>
   /** System tables it reads. */
   systemTables: Set<string>
   /** Whether it asks how far streams are complete. */
   callsCompleteThrough: boolean
 }
-
-type Node = { [key: string]: unknown }
 
 /** Longer texts are refused before they are parsed. */
 export const sqlLengthMax = 256 * 1024
@@ -58,17 +65,59 @@ export async function admit(connection: DuckDBConnection, sql: string, context: 
   }
   const explain = explainPattern.exec(sql)
   const select = explain ? sql.slice(explain[0].length) : sql
-  const tree = await parse(connection, select)
-  const statements = tree['statements']
-  if (tree['error'] !== false || !Array.isArray(statements) || statements.length !== 1) {
+  const checked = await check(connection, select, context)
+  const {
+    sql: text,
+    tree,
+    references,
+    systemTables,
+    callsCompleteThrough,
+  } = await withoutAt(connection, checked, context)
+  return {
+    sql: withoutEnd((explain?.[0] ?? '') + text),
+    kind: explain ? 'explain' : 'select',
+    streams: new Set(references.map(({ stream }) => stream)),
+    references,
+    tree,
+    atParameters: parametersIn(references.map(({ at }) => at?.expression)),
+    systemTables,
+    callsCompleteThrough,
+  }
+}
+
+interface Checked extends Pick<Admitted, 'tree' | 'references' | 'systemTables' | 'callsCompleteThrough'> {
+  sql: string
+}
+
+/** Parses a SELECT and walks its tree. */
+async function check(connection: DuckDBConnection, sql: string, context: GateContext): Promise<Checked> {
+  const parsed = await parse(connection, sql)
+  const statements = parsed['statements']
+  if (parsed['error'] !== false || !Array.isArray(statements) || statements.length !== 1) {
     throw new FreshetError('forbidden_sql', 'Only SELECT and EXPLAIN of a SELECT are allowed here.', {
       hint: 'Events are written with POST /v1/streams/{stream}/events; tables are made by the configuration.',
     })
   }
-  const walker = new Walker(context, select)
-  walker.visit(statements[0], new Set())
-  const { streams, systemTables, callsCompleteThrough } = walker
-  return { sql: withoutEnd(sql), kind: explain ? 'explain' : 'select', streams, systemTables, callsCompleteThrough }
+  const tree = statements[0] as Node
+  const walker = new Walker(context, sql)
+  walker.visit(tree, new Set())
+  const { references, systemTables, callsCompleteThrough } = walker
+  return { sql, tree, references, systemTables, callsCompleteThrough }
+}
+
+/** The statement without AT clauses. What is going to run is what was checked, so the new text is checked like any other. */
+async function withoutAt(connection: DuckDBConnection, checked: Checked, context: GateContext): Promise<Checked> {
+  const past = pastReferences(checked.sql, checked.references)
+  if (past.length === 0) return checked
+  const byView = new Map(past.map((reference) => [reference.view, reference]))
+  const streams = new Set([...context.streams, ...byView.keys()])
+  const again = await check(connection, rewriteAt(checked.sql, past), { ...context, streams })
+  const references = again.references.map((reference) => {
+    const own = byView.get(reference.stream)
+    return own ? { ...own, node: reference.node } : reference
+  })
+  if (references.length !== checked.references.length) throw new Error('A statement reads other tables than before')
+  return { ...again, references }
 }
 
 async function countStatements(connection: DuckDBConnection, sql: string): Promise<number> {
@@ -81,7 +130,8 @@ async function countStatements(connection: DuckDBConnection, sql: string): Promi
 
 async function parse(connection: DuckDBConnection, select: string): Promise<Node> {
   const result = await connection.runAndReadAll('SELECT json_serialize_sql(CAST($1 AS VARCHAR))', [select])
-  return JSON.parse(result.getRows()[0]![0] as string) as Node
+  // Snapshot ids have 63 bits.
+  return parseJson(result.getRows()[0]![0] as string) as Node
 }
 
 function withoutEnd(sql: string): string {
@@ -120,13 +170,8 @@ const expressionClasses = new Set([
   'WINDOW',
 ])
 
-/** A name as DuckDB compares names: ASCII letters in lower case, all others as they are. */
-function folded(name: unknown): string {
-  return String(name).replace(/[A-Z]/g, (letter) => letter.toLowerCase())
-}
-
 class Walker {
-  readonly streams = new Set<string>()
+  readonly references: StreamReference[] = []
   readonly systemTables = new Set<string>()
   callsCompleteThrough = false
   readonly #context: GateContext
@@ -199,16 +244,19 @@ class Walker {
     const table = String(node['table_name'])
     const schema = folded(node['schema_name'])
     const catalog = String(node['catalog_name'])
-    if (node['at_clause'] !== null) throw this.#refuse(node, 'AT is not supported.')
-    if (catalog === '' && schema === '' && names.has(folded(table))) return
-    if (catalog === '' && schema === 'freshet' && this.#context.systemTables.has(folded(table))) {
+    const isNow = node['at_clause'] === null
+    if (isNow && catalog === '' && schema === '' && names.has(folded(table))) return
+    if (isNow && catalog === '' && schema === 'freshet' && this.#context.systemTables.has(folded(table))) {
       this.systemTables.add(folded(table))
       return
     }
-    if (catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(folded(table))) {
-      this.streams.add(folded(table))
+    const shadowed = schema === '' && names.has(folded(table))
+    const isStream = catalog === '' && (schema === '' || schema === 'main') && this.#context.streams.has(folded(table))
+    if (isStream && !shadowed) {
+      this.references.push({ stream: folded(table), node, view: folded(table), at: undefined })
       return
     }
+    if (shadowed || (!isNow && schema === 'freshet')) throw this.#refuse(node, 'AT is for streams only.')
     const known = [...this.#context.streams, ...[...this.#context.systemTables].map((name) => `freshet.${name}`)]
     const name = [catalog, String(node['schema_name']), table].filter((part) => part !== '').join('.')
     const close = nearest(name.toLowerCase(), known)
@@ -249,8 +297,8 @@ class Walker {
   }
 
   #refuse(node: Node, message: string, hint?: string): FreshetError {
-    const location = node['query_location']
-    const place = typeof location === 'number' && location < this.#sql.length ? placeAt(this.#sql, location) : {}
+    const offset = offsetOf(node, this.#sql)
+    const place = offset === undefined ? {} : placeAt(this.#sql, offset)
     return new FreshetError('forbidden_sql', message, { ...(hint === undefined ? {} : { hint }), extra: { ...place } })
   }
 }

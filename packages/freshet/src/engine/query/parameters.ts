@@ -15,9 +15,14 @@ export type Parameters = Readonly<Record<string, unknown>>
 
 /**
  * Binds `parameters`.
+ * @param usedElsewhere names that parts of the statement use which are not in `statement` any more
  * @throws FreshetError `invalid_sql` for names that are missing, unknown or numbered, and for values of no SQL type
  */
-export function bindParameters(statement: DuckDBPreparedStatement, parameters: Parameters): void {
+export function bindParameters(
+  statement: DuckDBPreparedStatement,
+  parameters: Parameters,
+  usedElsewhere: ReadonlySet<string> = new Set(),
+): void {
   const used = new Set<string>()
   for (let index = 1; index <= statement.parameterCount; index++) used.add(statement.parameterName(index))
   const numbered = [...used].filter((name) => /^\d+$/.test(name))
@@ -28,7 +33,7 @@ export function bindParameters(statement: DuckDBPreparedStatement, parameters: P
   }
   const given = Object.keys(parameters)
   const missing = [...used].filter((name) => !given.includes(name))
-  const unknown = given.filter((name) => !used.has(name))
+  const unknown = given.filter((name) => !used.has(name) && !usedElsewhere.has(name))
   if (missing.length > 0 || unknown.length > 0) {
     const parts = [
       ...(missing.length > 0 ? [`no value for ${missing.map((name) => `$${name}`).join(', ')}`] : []),

@@ -10,15 +10,18 @@ import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { DuckDBTypeId, type DuckDBConnection, type DuckDBType } from '@duckdb/node-api'
+import { DuckDBTypeId, type DuckDBConnection, type DuckDBType, type DuckDBValue } from '@duckdb/node-api'
 import { FreshetError, toProblem } from '../../runtime/errors.ts'
 import type { Random } from '../../runtime/random.ts'
 import type { Database } from '../duckdb.ts'
+import { isMissingFile } from '../duckdb-error.ts'
 import { identifier, literal } from '../sql-text.ts'
 import { tellCompleteThrough, type FindCompleteThrough } from './complete-through.ts'
 import { admit, type Admitted, type GateContext } from './gate.ts'
+import { explainRows } from './explain.ts'
 import { bindParameters, type Parameters } from './parameters.ts'
 import { sqlError } from './sql-error.ts'
+import type { StreamScan, StreamViews } from './stream-views.ts'
 import { csvField, csvRow, jsonRows, type RowWriter } from './values.ts'
 
 export type ResultFormat = 'json' | 'ndjson' | 'csv' | 'parquet'
@@ -34,6 +37,8 @@ export interface QueryRequest {
   sql: string
   parameters: Parameters
   format: ResultFormat
+  /** The moment as of which streams are read, where the statement has none for them: a time, a snapshot's id, or a tag. */
+  asOf?: string
   /** Aborted when the client has gone. */
   signal: AbortSignal
 }
@@ -45,6 +50,7 @@ export interface ResultTarget {
 
 export interface RunnerOptions {
   database: Database
+  views: Pick<StreamViews, 'enter' | 'open' | 'openWhole'>
   random: Random
   tmpDir: string
   timeoutMs: number
@@ -58,6 +64,8 @@ export interface RunnerOptions {
   completeThrough: FindCompleteThrough
   /** What may be read now. */
   context: () => GateContext
+  /** Takes over what other engines have committed, who may have removed files that streams still show; true when there was anything. */
+  refreshTables: () => Promise<boolean>
   /** Brings system tables up to date. */
   refreshSystemTables: (names: ReadonlySet<string>) => Promise<void>
 }
@@ -78,6 +86,11 @@ export class QueryRunner {
     this.#options = options
   }
 
+  /** What streams are read through. */
+  get views(): RunnerOptions['views'] {
+    return this.#options.views
+  }
+
   /**
    * Runs one statement and writes its result.
    * @throws FreshetError when it fails before `target.begin` was called; afterwards a failure ends the result with an error
@@ -86,7 +99,12 @@ export class QueryRunner {
     await this.#enter(request.signal)
     try {
       await this.#options.ready(request.signal)
-      await this.#options.database.with((connection) => this.#runOn(connection, request, target))
+      const { database, refreshTables } = this.#options
+      const attempt = (): Promise<void> => database.with((connection) => this.#runOn(connection, request, target))
+      await attempt().catch(async (error: Error) => {
+        if (!isMissingFile(error.cause) || !(await refreshTables())) throw error
+        await attempt()
+      })
     } finally {
       this.#leave()
     }
@@ -123,11 +141,13 @@ export class QueryRunner {
   }
 
   async #runOn(connection: DuckDBConnection, request: QueryRequest, target: ResultTarget): Promise<void> {
-    const { timeoutMs, context, headers, completeThrough, refreshSystemTables } = this.#options
+    const { timeoutMs, context, headers, completeThrough, refreshSystemTables, views } = this.#options
     const stopper = new Stopper(connection)
     const onGone = (): void => stopper.stop(clientGone())
     const timer = setTimeout(() => stopper.stop(this.#timeout()), timeoutMs)
     request.signal.addEventListener('abort', onGone)
+    const leave = views.enter()
+    let text = request.sql
     try {
       if (request.signal.aborted) throw clientGone()
       const admitted = await admit(connection, request.sql, context())
@@ -137,14 +157,17 @@ export class QueryRunner {
         ...(await tellCompleteThrough(connection, admitted, completeThrough)),
       }
       const told: ResultTarget = { begin: (own) => target.begin({ ...about, ...own }) }
+      text = admitted.sql
+      const { parameters, asOf } = request
       // Planned and run on one snapshot (I4): a plan relies on the statistics of the hot rows it was made for, and rows that came
       // in between would be left out or misread. Closing the connection ends the transaction.
-      await connection.run('BEGIN TRANSACTION READ ONLY')
+      const scans = await views.open(connection, { ...admitted, parameters, asOf })
       if (request.format === 'parquet') await this.#sendParquet(connection, admitted, request, told, stopper)
-      else await this.#sendRows(connection, admitted, request, told, stopper)
+      else await this.#sendRows(connection, { ...admitted, scans }, request, told, stopper)
     } catch (error) {
-      throw stopper.reason ?? sqlError(error, request.sql)
+      throw stopper.reason ?? sqlError(error, text)
     } finally {
+      leave()
       clearTimeout(timer)
       stopper.end()
       request.signal.removeEventListener('abort', onGone)
@@ -169,13 +192,13 @@ export class QueryRunner {
 
   async #sendRows(
     connection: DuckDBConnection,
-    { sql }: Admitted,
-    { parameters, format, sql: original }: QueryRequest,
+    { sql, kind, scans, atParameters }: Admitted & { scans: readonly StreamScan[] },
+    { parameters, format }: QueryRequest,
     target: ResultTarget,
     stopper: Stopper,
   ): Promise<void> {
     const statement = await connection.prepare(sql)
-    bindParameters(statement, parameters)
+    bindParameters(statement, parameters, atParameters)
     stopper.check()
     const result = await statement.stream()
     const names = result.deduplicatedColumnNames()
@@ -185,26 +208,28 @@ export class QueryRunner {
     let text = frame.head
     let rows = 0
     try {
-      for (let chunk = first; chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
-        for (const row of chunk.getRows()) {
-          if (rows === this.#options.rowsMax) throw this.#tooLarge()
-          text += (rows > 0 ? frame.between : '') + frame.row(row)
-          rows++
-          if (text.length > writeBytes) {
-            await write(out, text, stopper.signal)
-            text = ''
-          }
-        }
+      const send = async (row: readonly DuckDBValue[]): Promise<void> => {
+        if (rows === this.#options.rowsMax) throw this.#tooLarge()
+        text += (rows > 0 ? frame.between : '') + frame.row(row)
+        rows++
+        if (text.length <= writeBytes) return
+        const whole = text
+        text = ''
+        await write(out, whole, stopper.signal)
       }
+      for (let chunk = first; chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+        for (const row of chunk.getRows()) await send(row)
+      }
+      if (kind === 'explain') for (const row of explainRows(scans)) await send(row)
       out.end(text + frame.tail(rows))
     } catch (error) {
-      endWithError(out, text, format, stopper.reason ?? sqlError(error, original))
+      endWithError(out, text, format, stopper.reason ?? sqlError(error, sql))
     }
   }
 
   async #sendParquet(
     connection: DuckDBConnection,
-    { sql, kind }: Admitted,
+    { sql, kind, atParameters }: Admitted,
     { parameters }: QueryRequest,
     target: ResultTarget,
     stopper: Stopper,
@@ -215,11 +240,11 @@ export class QueryRunner {
     const file = join(this.#options.tmpDir, `result-${this.#options.random.hex(8)}.parquet`)
     try {
       const limit = this.#options.rowsMax + 1
-      const select = await parquetSelect(connection, sql, parameters)
+      const select = await parquetSelect(connection, sql, parameters, atParameters)
       const statement = await connection.prepare(
         `COPY (${select} LIMIT ${limit}) TO ${literal(file)} (FORMAT parquet, COMPRESSION zstd)`,
       )
-      bindParameters(statement, parameters)
+      bindParameters(statement, parameters, atParameters)
       stopper.check()
       const result = await statement.run()
       if (result.rowsChanged > this.#options.rowsMax) throw this.#tooLarge()
@@ -261,9 +286,14 @@ function frameOf(format: ResultFormat, names: readonly string[], types: readonly
  * The statement as one whose values Parquet holds: it has no 128-bit integers, and DuckDB would write them as doubles, so they
  * become decimals of 38 digits. Preparing the statement by itself also reports its mistakes where they are.
  */
-async function parquetSelect(connection: DuckDBConnection, sql: string, parameters: Parameters): Promise<string> {
+async function parquetSelect(
+  connection: DuckDBConnection,
+  sql: string,
+  parameters: Parameters,
+  atParameters: ReadonlySet<string>,
+): Promise<string> {
   const statement = await connection.prepare(sql)
-  bindParameters(statement, parameters)
+  bindParameters(statement, parameters, atParameters)
   const indexes = Array.from({ length: statement.columnCount }, (_, index) => index)
   // The type of a column that is nothing but a parameter is not known yet, and is none of those.
   const types = indexes.map((index) =>

@@ -1,6 +1,6 @@
 /** What DuckDB says of a statement, with the place of the mistake and a hint where it gives one. */
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
-import { isOutOfMemory } from '../duckdb-error.ts'
+import { isMissingFile, isOutOfMemory } from '../duckdb-error.ts'
 
 /** Line and column, both from 1, of a character offset. */
 export function placeAt(sql: string, offset: number): { line: number; column: number } {
@@ -15,6 +15,12 @@ export function sqlError(error: unknown, sql: string): FreshetError {
   if (isOutOfMemory(error)) {
     return new FreshetError('query_memory', 'The query needs more memory than it may use.', {
       hint: 'Read fewer rows or columns, group by fewer values, or raise engine.memory and engine.spill in the configuration.',
+      cause: error,
+    })
+  }
+  if (isMissingFile(error)) {
+    return new FreshetError('corrupt_table', `A data file of the table is not there: ${text.split('\n')[0]}`, {
+      hint: 'Run `freshet verify` on the data folder; it tells what is missing.',
       cause: error,
     })
   }

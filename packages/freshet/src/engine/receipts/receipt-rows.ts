@@ -102,7 +102,7 @@ export class ReceiptRows {
   /** Where the dead letters of a stream start in its log, between two positions. */
   async deadLetters(stream: string, from: Position, to: Position): Promise<Set<Position>> {
     const found = new Set<Position>()
-    const letters = `main.${identifier(deadLetterStream.name)}`
+    const letters = identifier(deadLetterStream.name)
     const query = `SELECT position FROM ${letters} WHERE stream = ${literal(stream)} AND position >= ${from} AND position < ${to}`
     await this.#eachRow([query], ([position]) => found.add(position as bigint))
     return found

@@ -14,9 +14,14 @@ interface EventCounts {
   deadLettered: number | null
   /** In the log, and not looked at yet. */
   waiting: number | null
-  /** Neither: they have been taken out of the table since. */
+  /** Taken out since by an erasure, retention or a rollback, as the ledger says of the hour in which they arrived. */
+  removed: number | null
+  /** None of these: another engine has taken them out, or they are lost. */
   missing: number | null
 }
+
+/** How many events of the batch's hour of arrival have been removed; undefined when nobody can say. */
+export type CountRemoved = () => Promise<number | undefined>
 
 export interface Traced {
   /** Data files with events of the batch; null where that can no longer be told. */
@@ -34,6 +39,7 @@ export function untraced({ count }: Receipt, isFollowed: boolean): Traced {
       deduplicated: known,
       deadLettered: known,
       waiting: isFollowed ? count : null,
+      removed: known,
       missing: known,
     },
   }
@@ -48,6 +54,7 @@ export async function traceEvents(
   stream: StreamPlan,
   { events, before }: { events: readonly BatchEvent[]; before: readonly BatchEvent[] | undefined },
   rows: ReceiptRows,
+  countRemoved: CountRemoved,
 ): Promise<Traced> {
   const dead = await rows.deadLetters(name, sameArrivalFrom, to)
   const isAlive = ({ position }: BatchEvent): boolean => !dead.has(position)
@@ -63,16 +70,16 @@ export async function traceEvents(
   })
   const others = [...new Set(alive.map(({ key }) => key))].filter((key) => !visible.has(key))
   const present = stream.id === null ? new Set() : await rows.present(others)
-  const missing = others.filter((key) => !present.has(key)).length
+  const gone = others.filter((key) => !present.has(key)).length
   const isClear = before !== undefined || visible.size === 0
   return {
     files: isClear ? [...files].toSorted() : null,
     events: {
       visible: isClear ? visible.size : null,
-      deduplicated: isClear ? alive.length - visible.size - missing : null,
+      deduplicated: isClear ? alive.length - visible.size - gone : null,
       deadLettered: count - alive.length,
       waiting: 0,
-      missing,
+      ...(await whereTo(gone, countRemoved)),
     },
   }
 }
@@ -82,6 +89,7 @@ export async function traceByNumbers(
   { stream: name, from, to, receivedAtMs, count, sameArrivalFrom }: Receipt,
   stream: StreamPlan,
   rows: ReceiptRows,
+  countRemoved: CountRemoved,
 ): Promise<Traced> {
   const deadLettered = (await rows.deadLetters(name, from, to)).size
   const files = new Set<string>()
@@ -93,6 +101,9 @@ export async function traceByNumbers(
   const rest = count - deadLettered - arrived
   const isClear = (sameArrivalFrom === undefined || arrived === 0) && rest >= 0
   const isWhole = isClear && rest === 0
+  // Where ids repeat, some of the rest may have been left out.
+  const isKnown = isWhole || (isClear && stream.id === null)
+  const gone = isKnown ? await whereTo(rest, countRemoved) : undefined
   return {
     files: isClear ? [...files].toSorted() : null,
     events: {
@@ -100,7 +111,16 @@ export async function traceByNumbers(
       deduplicated: isWhole || stream.id === null ? 0 : null,
       deadLettered,
       waiting: 0,
-      missing: isWhole ? 0 : isClear && stream.id === null ? rest : null,
+      ...(gone ?? { removed: (await countRemoved()) === 0 ? 0 : null, missing: null }),
     },
   }
+}
+
+/** What became of events that are nowhere: no more of them were removed than the ledger says. */
+async function whereTo(gone: number, countRemoved: CountRemoved): Promise<Pick<EventCounts, 'removed' | 'missing'>> {
+  if (gone === 0) return { removed: 0, missing: 0 }
+  const counted = await countRemoved()
+  if (counted === undefined) return { removed: null, missing: null }
+  const removed = Math.min(gone, counted)
+  return { removed, missing: gone - removed }
 }

@@ -8,28 +8,37 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { StreamPlan } from '../../config/plan.ts'
+import { readLedger } from '../../lake/ledger.ts'
+import { hourMs } from '../../lake/ledger-rows.ts'
 import { currentSnapshot, parsePositions, positionsKey, snapshotById, type TableMetadata } from '../../lake/metadata.ts'
+import { removedLetters } from '../../lake/removed-letters.ts'
 import type { Log, Position } from '../../log/log.ts'
 import { parseReceipt, unknownReceipt, type Receipt } from '../../log/receipt.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import { Mutex } from '../../runtime/mutex.ts'
+import type { ObjectStore } from '../../storage/object-store.ts'
 import type { Database } from '../duckdb.ts'
 import { isOutOfMemory } from '../duckdb-error.ts'
+import { deadLetterStream } from '../dead-letters.ts'
 import type { Scope } from '../dedup/scan.ts'
 import { idScope } from '../id-source.ts'
 import { readReceiptBatch, readSameArrival, type BatchEvent } from './receipt-batch.ts'
 import { ReceiptRows, type TableState } from './receipt-rows.ts'
 import { traceByNumbers, traceEvents, untraced, type Traced } from './receipt-trace.ts'
+import type { StreamViews } from '../query/stream-views.ts'
 import type { StreamTable } from '../stream-table.ts'
 
 export interface ReceiptsOptions {
   database: Database
+  views: StreamViews
   log: Log
   tmpDir: string
   /** Folder of the tables, for absolute paths. */
   lakeDir: string
   /** The longest that one receipt may take once it has its turn. */
   timeoutMs: number
+  /** Where the tables' ledgers are. */
+  store: ObjectStore
   /** A stream's table, where the engine follows it. */
   tableOf: (stream: string) => StreamTable | undefined
 }
@@ -91,8 +100,9 @@ export class Receipts {
 
   /** Runs `work`, which is interrupted when its time is over or the client has gone. */
   #inTime<Result>(signal: AbortSignal, work: (lookUp: LookUp) => Promise<Result>): Promise<Result> {
-    const { database, timeoutMs } = this.#options
-    return database.with(async (connection) => {
+    const { database, timeoutMs, views } = this.#options
+    const leave = views.enter()
+    const looking = database.with(async (connection) => {
       const stop = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
       let again: NodeJS.Timeout | undefined
       // Again and again: between two queries there is nothing to interrupt.
@@ -116,6 +126,7 @@ export class Receipts {
         clearInterval(again)
       }
     })
+    return looking.finally(leave)
   }
 
   async #resolve(receipt: Receipt, lookUp: LookUp): Promise<ReceiptAnswer> {
@@ -161,7 +172,7 @@ export class Receipts {
     events: readonly BatchEvent[] | undefined,
     { connection, signal }: LookUp,
   ): Promise<Traced> {
-    const { lakeDir, tmpDir, log } = this.#options
+    const { lakeDir, tmpDir, log, views } = this.#options
     const scope = scopeOf(stream)
     const rows = new ReceiptRows({ connection, state, scope, lakeDir, tmpDir, signal })
     // Ids that the gateway gave are in no other batch.
@@ -169,10 +180,32 @@ export class Receipts {
     // On one snapshot, as every query (query/run.ts).
     await connection.run('BEGIN TRANSACTION READ ONLY')
     try {
-      if (events === undefined) return await traceByNumbers(receipt, stream, rows)
-      return await traceEvents(receipt, stream, { events, before }, rows)
+      await views.openWhole(connection, deadLetterStream.name)
+      const countRemoved = (): Promise<number | undefined> => this.#countRemoved(receipt, state)
+      if (events === undefined) return await traceByNumbers(receipt, stream, rows, countRemoved)
+      return await traceEvents(receipt, stream, { events, before }, rows, countRemoved)
     } finally {
       await connection.run('ROLLBACK').catch(() => undefined)
+    }
+  }
+
+  /** Rows, and dead letters, that were taken out of those that arrived in the batch's hour; undefined when that cannot be read. */
+  async #countRemoved({ stream, receivedAtMs }: Receipt, { table }: TableState): Promise<number | undefined> {
+    const { store, tableOf } = this.#options
+    const hour = Math.floor(receivedAtMs / hourMs)
+    const letters = tableOf(deadLetterStream.name)?.table
+    try {
+      const rows = table === undefined ? [] : (await readLedger(store, table)).rows
+      const own = rows.filter((row) => row.hour === hour).map(({ removed = 0 }) => removed)
+      const dead = letters === undefined ? [] : removedLetters(letters.metadata)
+      const ownDead = dead.filter((row) => row.stream === stream && row.hour === hour).map(({ count }) => count)
+      return Math.max(
+        0,
+        [...own, ...ownDead].reduce((sum, count) => sum + count, 0),
+      )
+    } catch (error) {
+      if (error instanceof FreshetError && error.code === 'corrupt_table') return undefined
+      throw error
     }
   }
 }

@@ -38,17 +38,19 @@ async function file(ids: readonly string[], day = '2013-10-07'): Promise<Checked
   return {
     key,
     path: key,
+    specId: 0,
+    partitionKey: day,
     partition: { column: '_event_time', unit: 'day', name: 'day' },
     partitionValue: partitionValueAt('day', BigInt(Date.parse(day)) * 1000n),
     recordCount: ids.length,
     bytes: (await stat(join(lakeDir, key))).size,
+    deletes: [],
     eventId: none,
     eventTime: none,
     receivedAt: none,
     snapshotId: 1n,
     sequenceNumber: 1,
     current: true,
-    partitionSpecId: 0,
   }
 }
 

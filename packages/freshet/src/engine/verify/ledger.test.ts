@@ -110,3 +110,18 @@ test('what the log has accepted is compared too', () => {
   expect(compareAccepted('trades', ledger, [at('a', 10, 7), at('b', 10, 4), at(null, 11, 4)])).toEqual([])
   expect(compareAccepted('trades', ledger, files)).toMatchObject([{ severity: 'problem', check: 'ledger' }])
 })
+
+test('rows that were removed are committed, and not to be found', () => {
+  const removed = [{ ...row('a', 10, 5, 2), removed: 2 }, row('b', 10, 3, 0, 1), { ...row(null, 11, 4), removed: 4 }]
+  expect(compare(ledgerOf(removed), [at('a', 10, 3), at('b', 10, 3)], dead)).toEqual([])
+  expect(compare(ledgerOf(removed), [at('a', 10, 2), at('b', 10, 3)], dead)).toMatchObject([{ severity: 'problem' }])
+  expect(compare(ledgerOf(removed), files, dead)).toMatchObject([{ severity: 'problem' }])
+})
+
+test('totals that leave out what was removed', () => {
+  const removed = [{ ...row('a', 10, 5), removed: 2 }]
+  const ledger = { ...ledgerOf(removed), totals: totalOf([row('a', 10, 5)]) }
+  expect(compare(ledger, [at('a', 10, 3)])).toMatchObject([
+    { severity: 'problem', what: expect.stringContaining('removed') },
+  ])
+})

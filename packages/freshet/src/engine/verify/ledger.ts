@@ -2,6 +2,8 @@
  * Recomputes a table's ledger (I6) from files and compares: `committed` from the data files, `deadLettered` from the table
  * `dead_letters`, and `accepted` from the log where it still holds all that the ledger counts.
  *
+ * Rows that were erased, expired or rolled back are committed and removed: what is left of them is what the files must have.
+ *
  * Rows from before a ledger began, and rows that another engine added or deleted, are in no ledger row. What they explain exactly is
  * said and is no problem.
  */
@@ -9,7 +11,7 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import type { TableLedger } from '../../lake/ledger.ts'
-import { hourMs, totalOf, type LedgerCounts, type LedgerRow } from '../../lake/ledger-rows.ts'
+import { hourMs, presentRows, totalOf, type LedgerRow } from '../../lake/ledger-rows.ts'
 import { formatPositions, positionsKey } from '../../lake/metadata.ts'
 import type { Finding } from '../../runtime/finding.ts'
 import { otherSources } from '../ledger/stream-account.ts'
@@ -22,6 +24,7 @@ export interface SourceHour {
   count: number
 }
 
+const countNames = ['accepted', 'committed', 'deduplicated', 'deadLettered', 'removed'] as const
 const shownMax = 3
 const lost =
   'Restore the table from a copy, or find out what changed its files; `freshet.snapshots` shows who wrote when.'
@@ -60,9 +63,10 @@ export interface LedgerComparison {
 export function compareLedger({ table, ledger, committed, deadLettered }: LedgerComparison): Finding[] {
   const findings: Finding[] = []
   const totals = totalOf(ledger.rows)
-  const wrong = (Object.keys(totals) as (keyof LedgerCounts)[]).filter((key) => totals[key] !== ledger.totals[key])
-  for (const key of wrong) {
-    const what = `The ledger of ${table.name} says ${ledger.totals[key]} ${key} in all, but its rows add up to ${totals[key]}.`
+  for (const key of countNames) {
+    const [said, sum] = [ledger.totals[key] ?? 0, totals[key] ?? 0]
+    if (said === sum) continue
+    const what = `The ledger of ${table.name} says ${said} ${key} in all, but its rows add up to ${sum}.`
     findings.push(problem(table.name, what, 'Restore the metadata of the table from a copy.'))
   }
   findings.push(...compareCommitted(table, ledger, committed))
@@ -75,7 +79,7 @@ export function compareLedger({ table, ledger, committed, deadLettered }: Ledger
  * in both tables, and nothing is lost.
  */
 function compareDeadLetters(name: string, ledger: TableLedger, deadLettered: readonly SourceHour[]): Finding[] {
-  const differences = difference(ledger.rows, 'deadLettered', deadLettered)
+  const differences = difference(ledger.rows, ({ deadLettered: said }) => said, deadLettered)
   if (differences.length === 0) return []
   const what = `The ledger of ${name} and the table dead_letters do not agree: ${textOf(differences, 'dead letters')}.`
   if (differences.some(({ found, said }) => found < said)) return [problem(name, what, lost)]
@@ -85,7 +89,7 @@ function compareDeadLetters(name: string, ledger: TableLedger, deadLettered: rea
 
 /** What the log has against what the ledger says was accepted. `accepted`: of the positions that the ledger covers. */
 export function compareAccepted(name: string, ledger: TableLedger, accepted: readonly SourceHour[]): Finding[] {
-  const differences = difference(ledger.rows, 'accepted', accepted)
+  const differences = difference(ledger.rows, ({ accepted: said }) => said, accepted)
   if (differences.length === 0) return []
   const what = `The ledger of ${name} and the log do not agree on what was accepted: ${textOf(differences, 'events in the log')}.`
   return [
@@ -94,7 +98,7 @@ export function compareAccepted(name: string, ledger: TableLedger, accepted: rea
 }
 
 function compareCommitted(table: LoadedTable, ledger: TableLedger, committed: readonly SourceHour[]): Finding[] {
-  const differences = difference(ledger.rows, 'committed', committed)
+  const differences = difference(ledger.rows, presentRows, committed)
   if (differences.length === 0) return []
   const { name, metadata } = table
   const sum = differences.reduce((all, { found, said }) => all + found - said, 0)
@@ -130,7 +134,11 @@ interface Difference {
  * Where the ledger's count and the recomputed one differ. In an hour with so many sources that some are counted together, only
  * the sums of the hour can be compared.
  */
-function difference(rows: readonly LedgerRow[], count: keyof LedgerCounts, found: readonly SourceHour[]): Difference[] {
+function difference(
+  rows: readonly LedgerRow[],
+  countOf: (row: LedgerRow) => number,
+  found: readonly SourceHour[],
+): Difference[] {
   const crowded = new Set(rows.filter(({ source }) => source === otherSources).map(({ hour }) => hour))
   const entries = new Map<string, Difference>()
   const entry = (source: string | null, hour: number): Difference => {
@@ -140,7 +148,7 @@ function difference(rows: readonly LedgerRow[], count: keyof LedgerCounts, found
     entries.set(key, known)
     return known
   }
-  for (const row of rows) entry(row.source, row.hour).said += row[count]
+  for (const row of rows) entry(row.source, row.hour).said += countOf(row)
   for (const row of found) entry(row.source, row.hour).found += row.count
   return [...entries.values()].filter(({ said, found: has }) => said !== has)
 }

@@ -36,6 +36,8 @@ export interface VerifyLedgerOptions {
   files: readonly string[]
   /** ... and of the table `dead_letters`, loaded after this one; undefined when they cannot be relied on. */
   deadLetterFiles: readonly string[] | undefined
+  /** Dead letters of the table's stream that were removed from there. */
+  removedLetters: readonly SourceHour[]
 }
 
 const partition = 0
@@ -76,7 +78,7 @@ export class DataVerifier {
   }
 
   /** Recomputes a table's ledger from its data files and the dead letters. */
-  verifyLedger({ table, ledger, files, deadLetterFiles }: VerifyLedgerOptions): Promise<Finding[]> {
+  verifyLedger({ table, ledger, files, deadLetterFiles, removedLetters }: VerifyLedgerOptions): Promise<Finding[]> {
     const { name } = table
     return this.#database.with(async (connection) => {
       const counted = (keys: readonly string[], condition?: string): Promise<SourceHour[] | undefined> =>
@@ -90,7 +92,8 @@ export class DataVerifier {
       const to = tablePositions(table.metadata).get(partition) ?? 0n
       // Dead letters are committed before the position behind them: those beyond it are in the ledger later.
       const mine = `stream = ${literal(name)} AND position >= ${from} AND position < ${to}`
-      const deadLettered = deadLetterFiles && (await counted(deadLetterFiles, mine))
+      const present = deadLetterFiles && (await counted(deadLetterFiles, mine))
+      const deadLettered = present && [...present, ...removedLetters]
       return compareLedger({ table, ledger, committed, deadLettered })
     })
   }

@@ -42,6 +42,13 @@ const openAgainMs = 1000
 export interface FileLog extends Log {
   /** Streams that have a log, sorted. */
   streams(): Promise<string[]>
+  /**
+   * Begins a new segment of a stream, so that everything appended so far can be trimmed, also what stands in the segment that is
+   * being written. Appending goes on meanwhile.
+   * @returns where each partition's new segment begins: batches whose `append` was called before this are below
+   * @throws FreshetError `log_unwritable`, `disk_full`
+   */
+  roll(stream: string): Promise<Positions>
   /** Finishes appends and reads under way and frees everything. */
   close(): Promise<void>
 }
@@ -135,6 +142,12 @@ class SegmentLog implements FileLog {
         await fileSystem.syncDir(folder)
       }
     }
+  }
+
+  async roll(stream: string): Promise<Positions> {
+    if (readEnd(this.#options.fileSystem, this.#options.dir, stream, partition) === undefined) return new Map()
+    const writer = await this.#writer(stream)
+    return new Map([[partition, BigInt(await writer.roll())]])
   }
 
   subscribe(onGrowth: (stream: string) => void): () => void {

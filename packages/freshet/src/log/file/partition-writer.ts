@@ -11,6 +11,9 @@
  * 6. at a roll, after the new segment and before the folder is synced: an empty segment, or none.
  * 7. at a roll, while old `.seen` files are removed: some are left, for the next roll or recovery.
  *
+ * A roll comes with the group that would make a segment too large, or is asked for (`roll`); its crash points are the same. One that
+ * was asked for ends with an empty segment, which the next append fills and recovery goes on in.
+ *
  * A failed write or sync is never retried as if nothing had happened: the group is refused, the file is durably cut back to the
  * durable end, and the next group goes to a new segment. If cutting back fails too, the writer has failed: it refuses everything,
  * and the partition is to be recovered anew, down to the durable end that this writer knows.
@@ -42,6 +45,14 @@ interface Waiting {
   reject: (error: FreshetError) => void
 }
 
+/** A new segment that was asked for, behind the batches that were queued before. */
+interface WaitingRoll {
+  resolve: (position: number) => void
+  reject: (error: FreshetError) => void
+  /** Batches of the queue that come before it. */
+  behind: number
+}
+
 /** One write takes at most about this many bytes, so that a backlog does not make the first in it wait for the last. */
 const groupBytesMax = 8 * 1024 * 1024
 const diskCheckIntervalMs = 1000
@@ -56,7 +67,10 @@ export class PartitionWriter {
   #file: FileHandle | undefined
   #fileBase: number
   #end: number
+  /** Where this writer saved its memory of seen batches last. */
+  #seenAt: number | undefined
   #queue: Waiting[] = []
+  #rolls: WaitingRoll[] = []
   #running: Promise<void> | undefined
   #diskCheckedMs = Number.NEGATIVE_INFINITY
   /** Set while an end waits to be published again: what calls that off. */
@@ -138,6 +152,21 @@ export class PartitionWriter {
     return outcome
   }
 
+  /**
+   * Begins a new segment behind all batches whose `append` was called before.
+   * @returns where it begins: those batches are below, and segments below can be trimmed whole
+   * @throws FreshetError `log_unwritable`, `disk_full`; appending goes on all the same
+   */
+  async roll(): Promise<number> {
+    if (this.#failed) throw this.#broken()
+    if (this.#closed) throw new FreshetError('shutting_down', 'The log is closed.')
+    const position = new Promise<number>((resolve, reject) =>
+      this.#rolls.push({ resolve, reject, behind: this.#queue.length }),
+    )
+    this.#running ??= this.#drain()
+    return position
+  }
+
   /** Finishes what is queued, then closes. */
   async close(): Promise<void> {
     if (this.#closed) return
@@ -153,7 +182,9 @@ export class PartitionWriter {
     // Requests that arrived in the same turn of the event loop are written together.
     await this.#options.timers.turn()
     if (this.#publishAgain) await this.#publish()
-    while (this.#queue.length > 0) {
+    for (;;) {
+      await this.#rollIfDue()
+      if (this.#queue.length === 0) break
       const group = this.#takeGroup()
       try {
         if (this.#failed) throw this.#broken()
@@ -182,11 +213,30 @@ export class PartitionWriter {
   #takeGroup(): Waiting[] {
     let bytes = 0
     let count = 0
-    while (count < this.#queue.length && (count === 0 || bytes < groupBytesMax)) {
+    const limit = this.#rolls[0]?.behind ?? this.#queue.length
+    while (count < limit && (count === 0 || bytes < groupBytesMax)) {
       for (const lines of this.#queue[count]!.batch.lines) bytes += lines.byteLength
       count++
     }
+    for (const roll of this.#rolls) roll.behind -= count
     return this.#queue.splice(0, count)
+  }
+
+  /** Answers the rolls whose turn it is: a segment in which nothing stands yet serves all of them. */
+  async #rollIfDue(): Promise<void> {
+    while (this.#rolls[0]?.behind === 0) {
+      const { resolve, reject } = this.#rolls.shift()!
+      try {
+        if (this.#failed) throw this.#broken()
+        // Trimming needs the memory as well, which a power cut may have taken from an empty segment.
+        const isBegun = this.#file !== undefined && this.#fileBase === this.#end && this.#seenAt === this.#end
+        if (!isBegun) await this.#roll()
+        resolve(this.#end)
+      } catch (error) {
+        this.#warn(error, 'a new segment could not be begun')
+        reject(refusalOf(error, this.#options.stream))
+      }
+    }
   }
 
   /**
@@ -293,6 +343,7 @@ export class PartitionWriter {
     }
     this.#file = file
     this.#fileBase = this.#end
+    this.#seenAt = this.#end
     try {
       await removeOldSeen(fileSystem, this.#folder)
     } catch (error) {

@@ -107,7 +107,7 @@ describe('the local object store', () => {
   test('a temporary file that a crash left is not an object', async () => {
     await store.put('a/x', Buffer.from('1'))
     await writeFile(join(root, 'a', '.tmp-0011'), 'half')
-    expect(await store.list('')).toEqual([{ key: 'a/x', bytes: 1 }])
+    expect(await store.list('')).toEqual([{ key: 'a/x', bytes: 1, modifiedMs: expect.any(Number) as number }])
     await expect(store.get('a/.tmp-0011')).rejects.toMatchObject({ code: 'internal' })
   })
 })

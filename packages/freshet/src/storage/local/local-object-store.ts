@@ -1,8 +1,8 @@
 import { dirname, join } from 'node:path'
 import { FreshetError, systemCodeOf } from '../../runtime/errors.ts'
-import type { FileSystem } from '../../runtime/file-system.ts'
+import type { FileSystem, FolderEntry } from '../../runtime/file-system.ts'
 import type { Random } from '../../runtime/random.ts'
-import type { ObjectBody, ObjectStore } from '../object-store.ts'
+import type { ObjectBody, ObjectStore, StoredObject } from '../object-store.ts'
 
 /**
  * Objects as files below one folder, the key being the path.
@@ -82,10 +82,10 @@ export class LocalObjectStore implements ObjectStore {
     }
   }
 
-  async list(prefix: string): Promise<{ key: string; bytes: number }[]> {
+  async list(prefix: string): Promise<StoredObject[]> {
     const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1)
     if (folder !== '') this.#pathOf(folder.slice(0, -1))
-    const found: { key: string; bytes: number }[] = []
+    const found: StoredObject[] = []
     await this.#listInto(found, folder, prefix)
     return found.toSorted((a, b) => (a.key < b.key ? -1 : 1))
   }
@@ -110,19 +110,19 @@ export class LocalObjectStore implements ObjectStore {
     }
   }
 
-  async #listInto(found: { key: string; bytes: number }[], folder: string, prefix: string): Promise<void> {
+  async #listInto(found: StoredObject[], folder: string, prefix: string): Promise<void> {
     for (const entry of await this.#entriesOf(join(this.#root, folder))) {
       const key = `${folder}${entry.name}`
       if (entry.name.startsWith(temporaryPrefix)) continue
       if (entry.folder) {
         if (`${key}/`.startsWith(prefix) || prefix.startsWith(`${key}/`)) await this.#listInto(found, `${key}/`, prefix)
       } else if (key.startsWith(prefix)) {
-        found.push({ key, bytes: entry.bytes })
+        found.push({ key, bytes: entry.bytes, modifiedMs: entry.modifiedMs })
       }
     }
   }
 
-  async #entriesOf(folder: string): Promise<{ name: string; folder: boolean; bytes: number }[]> {
+  async #entriesOf(folder: string): Promise<FolderEntry[]> {
     try {
       return await this.#fileSystem.readEntries(folder)
     } catch (error) {

@@ -3,12 +3,15 @@
  * it exists in the product.
  */
 import type { Catalog } from '../../../src/lake/catalog.ts'
-import { positionsKey, type TableMetadata } from '../../../src/lake/metadata.ts'
+import { currentSnapshot, positionsKey, type TableMetadata } from '../../../src/lake/metadata.ts'
+import { planScan } from '../../../src/lake/scan.ts'
 import { encodeEnd, endFile } from '../../../src/log/file/durable-end.ts'
 import type { Chunk, Log } from '../../../src/log/log.ts'
 import type { FileHandle, FileSystem } from '../../../src/runtime/file-system.ts'
 import { FreshetError } from '../../../src/runtime/errors.ts'
-import { logDir } from './machine.ts'
+import { LocalObjectStore } from '../../../src/storage/local/local-object-store.ts'
+import { seededRandom } from '../seeded-random.ts'
+import { lakeDir, logDir } from './machine.ts'
 
 /** What a bug changes; what is left out stays as it is. Asked for anew by each process that starts. */
 export interface Plant {
@@ -161,7 +164,7 @@ export const bugs: Readonly<Record<string, Bug>> = {
   },
   'resume-one-early': {
     summary: 'after a restart the last chunk that was committed is loaded once more',
-    breaks: ['I4', 'I5'],
+    breaks: ['I4', 'I5', 'I6'],
     plant: () => {
       const before = new Map<string, { chunk: Chunk; next: bigint }[]>()
       return {
@@ -245,6 +248,83 @@ export const bugs: Readonly<Record<string, Bug>> = {
           },
         })
       },
+    }),
+  },
+  'compaction-loses-a-file': {
+    summary: 'compaction leaves out the rows of one of its files, and its check looks at the wrong files',
+    breaks: ['I3', 'I4'],
+    plant: () => {
+      let checked = ''
+      return {
+        statement: (sql) => {
+          const isCheck = sql.startsWith('SELECT count(*), coalesce(sum(CAST(hash(_event_id)')
+          if (isCheck && sql.includes('schema = MAP')) checked = sql
+          else if (isCheck) return checked
+          const isCopy = sql.startsWith('COPY (SELECT * FROM (SELECT f.')
+          return isCopy ? sql.replace(/(read_parquet\(\[[^\]]*), '[^']*'\], schema/, '$1], schema') : sql
+        },
+      }
+    },
+  },
+  'expiry-removes-live-files': {
+    summary: 'expiry removes all files of a snapshot that expires, also those that the table still has',
+    breaks: ['I3'],
+    plant: () => {
+      let disk: FileSystem | undefined
+      return {
+        engineFiles: (files) => (disk = files),
+        catalog: (catalog) =>
+          delegating(catalog, {
+            commit: async (base, next) => {
+              const committed = await catalog.commit(base, next)
+              const kept = new Set(next.snapshots.map((snapshot) => snapshot['snapshot-id']))
+              const store = new LocalObjectStore({ root: lakeDir, fileSystem: disk!, random: seededRandom(1) })
+              for (const snapshot of base.metadata.snapshots) {
+                if (kept.has(snapshot['snapshot-id'])) continue
+                const { files } = await planScan(store, base, { snapshot })
+                await store.delete(files.map(({ key }) => key))
+              }
+              return committed
+            },
+          }),
+      }
+    },
+  },
+  'compaction-removes-at-once': {
+    summary: 'the files that were compacted are removed with the commit, though older snapshots have them',
+    breaks: ['I3'],
+    plant: () => {
+      let disk: FileSystem | undefined
+      return {
+        engineFiles: (files) => (disk = files),
+        catalog: (catalog) =>
+          delegating(catalog, {
+            commit: async (base, next) => {
+              const committed = await catalog.commit(base, next)
+              if (currentSnapshot(next)?.summary['operation'] !== 'replace') return committed
+              const store = new LocalObjectStore({ root: lakeDir, fileSystem: disk!, random: seededRandom(1) })
+              const before = await planScan(store, base)
+              const { removed } = await planScan(store, committed, { previous: before })
+              await store.delete(removed.map(({ key }) => key))
+              return committed
+            },
+          }),
+      }
+    },
+  },
+  'erasure-misses-rows': {
+    summary: 'an erasure takes its condition for another one, also when it looks whether the rows are gone',
+    breaks: ['erasure'],
+    plant: () => ({ statement: (sql) => sql.replaceAll("'person-", "'nobody-") }),
+  },
+  'erasure-keeps-files': {
+    summary: 'data files that nothing needs any more are not removed, though they are said to be',
+    breaks: ['erasure'],
+    plant: () => ({
+      engineFiles: (files) =>
+        delegating(files, {
+          remove: async (path) => (path.endsWith('.parquet') ? undefined : files.remove(path)),
+        }),
     }),
   },
   'skip-file-sync': {

@@ -2,7 +2,11 @@
 import { join } from 'node:path'
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api'
 import { tablePositions } from '../../../src/lake/metadata.ts'
+import type { LoadedTable } from '../../../src/lake/catalog.ts'
+import { readManifestList } from '../../../src/lake/manifest.ts'
 import { planScan } from '../../../src/lake/scan.ts'
+import { keyOf } from '../../../src/lake/table-paths.ts'
+import type { ObjectStore } from '../../../src/storage/object-store.ts'
 import { readEnd } from '../../../src/log/file/durable-end.ts'
 import { SimulatedFile } from '../simulated-file.ts'
 import { lakeDir, logDir, type Machine } from './machine.ts'
@@ -14,7 +18,7 @@ import { Violation } from './world.ts'
 let reader: Promise<DuckDBConnection> | undefined
 
 /** A DuckDB of the checks' own, shared by all worlds of this process. */
-function database(): Promise<DuckDBConnection> {
+export function checkingDatabase(): Promise<DuckDBConnection> {
   reader ??= DuckDBInstance.create(':memory:', { threads: '1' }).then((instance) => instance.connect())
   return reader
 }
@@ -29,6 +33,8 @@ export class Checks {
   readonly #models: ReadonlyMap<string, StreamModel>
   /** Rows of data files that were read before. */
   readonly #rows = new Map<string, number[]>()
+  /** By table, as it is and as it would be after a power cut: the snapshots that need a file, by its key, in one version of the table. */
+  readonly #needed = new Map<string, { version: number; byKey: ReadonlyMap<string, bigint[]> }>()
 
   constructor(machine: Machine, models: ReadonlyMap<string, StreamModel>) {
     this.#machine = machine
@@ -62,14 +68,14 @@ export class Checks {
     }
     if (!model.isBoundary(position))
       throw new Violation('I3', `${model.name}: the table is at ${position}, where no batch ends`)
-    model.checkRows(rows, `${model.name}, table at ${position}`)
+    const staying = model.checkRows(rows, `${model.name}, table at ${position}`)
     const expected = model.distinctBelow(position)
-    if (rows.length !== expected)
+    if (staying !== expected)
       throw new Violation(
         'I3',
-        `${model.name}: the table is at ${position} with ${rows.length} rows, below it are ${expected} events`,
+        `${model.name}: the table is at ${position} with ${staying} rows, below it are ${expected} events`,
       )
-    return { position, rows: rows.length }
+    return { position, rows: staying }
   }
 
   /** Where a table is. */
@@ -92,7 +98,7 @@ export class Checks {
   async #rowsOf(key: string): Promise<number[]> {
     const known = this.#rows.get(key)
     if (known !== undefined) return known
-    const connection = await database()
+    const connection = await checkingDatabase()
     try {
       const result = await connection.runAndReadAll(
         `SELECT n FROM read_parquet('${join(this.#machine.mirrorDir, key)}')`,
@@ -105,8 +111,48 @@ export class Checks {
     }
   }
 
-  /** I7: what is removed from the log is below what the tables would hold after a power cut right now. */
+  /** I3, I7: nothing is removed that is needed, or would be after a power cut right now. */
   async beforeRemove(path: string): Promise<void> {
+    if (path.startsWith(`${lakeDir}/`)) return this.#beforeLakeRemove(path.slice(lakeDir.length + 1))
+    return this.#beforeTrim(path)
+  }
+
+  /** No snapshot that a table has needs the file. */
+  async #beforeLakeRemove(key: string): Promise<void> {
+    const name = key.split('/')[0]!
+    if (!this.#models.has(name)) return
+    for (const durable of [false, true]) {
+      const { catalog, store } = storedLake(this.#machine, durable)
+      const table = await catalog.load(name)
+      if (table === undefined) continue
+      const when = durable ? 'after a power cut' : 'now'
+      for (const snapshot of await this.#needing(table, store, key, durable))
+        throw new Violation('I3', `${name}: ${key} is removed, which the snapshot ${snapshot} needs ${when}`)
+    }
+  }
+
+  /** The snapshots of a table that need a file. What they need is looked up once for each state of the table. */
+  async #needing(table: LoadedTable, store: ObjectStore, key: string, durable: boolean): Promise<bigint[]> {
+    const place = `${table.name} ${durable ? 'durable' : 'now'}`
+    let known = this.#needed.get(place)
+    if (known?.version !== table.version) {
+      const byKey = new Map<string, bigint[]>()
+      for (const snapshot of table.metadata.snapshots) {
+        const id = snapshot['snapshot-id']
+        const listKey = keyOf(table, snapshot['manifest-list'])
+        const manifests = await readManifestList(store, listKey)
+        const { files } = await planScan(store, table, { snapshot })
+        const keys = [listKey, ...manifests.map(({ path }) => keyOf(table, path)), ...files.map((file) => file.key)]
+        for (const one of keys) byKey.set(one, [...(byKey.get(one) ?? []), id])
+      }
+      known = { version: table.version, byKey }
+      this.#needed.set(place, known)
+    }
+    return known.byKey.get(key) ?? []
+  }
+
+  /** What is removed from the log is below what the tables would hold after a power cut right now. */
+  async #beforeTrim(path: string): Promise<void> {
     const match = /^\/data\/log\/([^/]+)\/0\/(\d+)\.ndjson$/.exec(path)
     if (match === null) return
     const stream = match[1]!
@@ -128,6 +174,7 @@ export class Checks {
   /** I1, I2, I3 right after a power cut, before anything has recovered. */
   async afterPowerCut(): Promise<void> {
     this.#rows.clear()
+    this.#needed.clear()
     for (const model of this.#models.values()) {
       const { position } = await this.table(model)
       const segments = this.#segments(model.name)

@@ -2,18 +2,20 @@
 import { PassThrough } from 'node:stream'
 import { createServer } from 'node:http'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { logSearch } from '../../../src/app/log-search.ts'
 import type { Plan } from '../../../src/config/plan.ts'
 import type { StreamStatus } from '../../../src/engine/engine-status.ts'
 import { openEngine } from '../../../src/engine/engine.ts'
 import type { EngineHttpOptions } from '../../../src/engine/http.ts'
+import { sqlError } from '../../../src/engine/query/sql-error.ts'
 import { FileCatalog } from '../../../src/lake/file-catalog/file-catalog.ts'
 import { openFileLog } from '../../../src/log/file/file-log.ts'
 import type { Log } from '../../../src/log/log.ts'
 import type { Logger } from '../../../src/runtime/logging.ts'
 import { LocalObjectStore } from '../../../src/storage/local/local-object-store.ts'
 import type { Plant } from './bugs.ts'
-import { noSites } from './gateway-host.ts'
-import { lakeDir, logDir, type MachineProcess } from './machine.ts'
+import { noSites, refusedAs } from './gateway-host.ts'
+import { erasuresDir, lakeDir, logDir, type MachineProcess } from './machine.ts'
 import type { LedgerLine, StreamModel } from './model.ts'
 import { adoptScratch } from './native-files.ts'
 import { openDatabase } from './simulated-database.ts'
@@ -76,12 +78,13 @@ export class EngineHost {
       logger,
       version: '0.0.0',
       sites: noSites,
+      erasures: { dir: erasuresDir, searchLog: logSearch(logDir, fileSystem) },
       merge: { smallManifestsMax: 3, targetBytes: 8 << 20, filesMax: 2000 },
-      snapshotsMax: 4,
       existingStreams: await reader.streams(),
       openDatabase: async (settings) => {
         const opened = await openDatabase(process, settings, plant.statement ?? ((sql) => sql))
-        oracle = opened.oracle
+        // The first one is the engine's own.
+        oracle ??= opened.oracle
         return opened.database
       },
       serve: async (served) => {
@@ -116,18 +119,31 @@ export class EngineHost {
   }
 
   /** The serial numbers of a stream's rows, by one statement that nothing comes between. */
-  glance(stream: string): Promise<number[]> {
+  glance(stream: string, where = 'true'): Promise<number[]> {
     const { world } = this.process.machine
     return world.native(this.process, `glance ${stream}`, async () => {
       try {
-        const result = await this.#oracle.runAndReadAll(`SELECT n FROM main."${stream}"`)
+        await this.#oracle.run('BEGIN TRANSACTION READ ONLY')
+        await this.#http.runner.views.openWhole(this.#oracle, stream)
+        const result = await this.#oracle.runAndReadAll(`SELECT n FROM "${stream}" WHERE ${where}`)
         return result.getRows().map(([n]) => Number(n))
       } catch (error) {
         // A stream without columns of its own has no rows yet.
-        if (String(error).includes('"n" not found')) return []
-        throw error
+        if (/"(n|who)" not found/.test(String(error))) return []
+        throw sqlError(error, '')
+      } finally {
+        await this.#oracle.run('ROLLBACK').catch(() => undefined)
       }
     })
+  }
+
+  /** Asks for an erasure; undefined when it is refused, or the process ends. */
+  async erase(stream: string, request: object): Promise<{ id: string } | undefined> {
+    const body = Buffer.from(JSON.stringify(request))
+    const path = ['streams', stream, 'erasures']
+    const answer = refusedAs(this.#http.change({ method: 'POST', path, body: async () => body }))
+    const made = await Promise.race([answer, this.process.whenEnded])
+    return made ? (made.value as { id: string }) : undefined
   }
 
   /** The same by the way that clients' queries take. */
@@ -143,7 +159,7 @@ export class EngineHost {
 
   /** The ledger of a stream; undefined when it cannot be told now: it takes a look at the log. */
   async ledger(stream: string): Promise<LedgerLine[] | undefined> {
-    const sums = ['accepted', 'committed', 'deduplicated', 'dead_lettered', 'in_flight'].map(
+    const sums = ['accepted', 'committed', 'deduplicated', 'dead_lettered', 'in_flight', 'removed'].map(
       (name) => `sum(${name}) AS ${name}`,
     )
     const sql = `SELECT source, ${sums.join(', ')} FROM freshet.ledger WHERE stream = '${stream}' GROUP BY source`
@@ -155,6 +171,7 @@ export class EngineHost {
       deduplicated: Number(counts['deduplicated']),
       deadLettered: Number(counts['dead_lettered']),
       inFlight: Number(counts['in_flight']),
+      removed: Number(counts['removed']),
     }))
   }
 

@@ -1,7 +1,8 @@
 /** A gateway on a simulated machine: the real log and the real HTTP server, asked in memory. */
 import type { Plan } from '../../../src/config/plan.ts'
 import { createGateway, type Gateway } from '../../../src/gateway/gateway.ts'
-import { openFileLog } from '../../../src/log/file/file-log.ts'
+import { openFileLog, type FileLog } from '../../../src/log/file/file-log.ts'
+import { FreshetError } from '../../../src/runtime/errors.ts'
 import type { Logger } from '../../../src/runtime/logging.ts'
 import type { SiteRegistry } from '../../../src/sites/site-registry.ts'
 import type { Plant } from './bugs.ts'
@@ -29,6 +30,7 @@ export const noSites: SiteRegistry = {
 export class GatewayHost {
   readonly process: MachineProcess
   readonly #gateway: Gateway
+  readonly #log: FileLog
 
   static async start(process: MachineProcess, plan: Plan, logger: Logger, plant: Plant): Promise<GatewayHost> {
     const { clock, timers } = process
@@ -56,12 +58,24 @@ export class GatewayHost {
       existingStreams: await log.streams(),
       fileSystem,
     })
-    return new GatewayHost(process, gateway)
+    return new GatewayHost(process, gateway, log)
   }
 
-  private constructor(process: MachineProcess, gateway: Gateway) {
+  private constructor(process: MachineProcess, gateway: Gateway, log: FileLog) {
     this.process = process
     this.#gateway = gateway
+    this.#log = log
+  }
+
+  /**
+   * What the gateway does before it passes on a request to erase (gateway/routes/erasures.ts): it begins a segment behind all events that
+   * were stamped until a time. Undefined when that fails, or the process ends.
+   */
+  async cutBehind(stream: string): Promise<{ untilMs: number; position: string } | undefined> {
+    const untilMs = Math.floor(this.process.clock.nowMs())
+    await this.process.machine.world.sleep(this.process, 'wait for later stamps', 2)
+    const ends = await Promise.race([refusedAs(this.#log.roll(stream)), this.process.whenEnded])
+    return ends ? { untilMs, position: String(ends.get(0) ?? 0n) } : undefined
   }
 
   async post({ stream, to, body, headers }: Request): Promise<Reply> {
@@ -78,4 +92,12 @@ export class GatewayHost {
     if (reply === undefined || this.process.ended) return undefined
     return { status: reply.statusCode, body: JSON.parse(reply.body) as Record<string, unknown> }
   }
+}
+
+/** Errors that a request may be answered with: a stream that has no such column yet, a disk that fails. */
+export function refusedAs<T>(work: Promise<T>): Promise<T | undefined> {
+  return work.catch((error: unknown) => {
+    if (error instanceof FreshetError) return undefined
+    throw error
+  })
 }

@@ -9,7 +9,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Clock } from '../../../src/runtime/clock.ts'
-import type { FileHandle, FileSystem } from '../../../src/runtime/file-system.ts'
+import type { FileHandle, FileSystem, FolderEntry } from '../../../src/runtime/file-system.ts'
 import type { Timers } from '../../../src/runtime/timers.ts'
 import { SimulatedFile } from '../simulated-file.ts'
 import { SimulatedFolder } from '../simulated-folder.ts'
@@ -18,6 +18,7 @@ import { epochMs, type Owner, type World } from './world.ts'
 
 export const logDir = '/data/log'
 export const lakeDir = '/data/lake'
+export const erasuresDir = '/data/erasures'
 
 /** Decides what befalls a process's call. */
 export type Interference = (process: MachineProcess, call: Call, path: string) => Fate
@@ -56,6 +57,12 @@ export class Machine {
       },
       ended: () => never,
     })
+    this.disk.nowMs = () => this.nowMs()
+  }
+
+  /** What the wall clock says. */
+  nowMs(): number {
+    return Math.floor(epochMs + this.world.elapsedMs + this.movedMs)
   }
 
   get processes(): readonly MachineProcess[] {
@@ -162,7 +169,7 @@ export class MachineProcess implements FileSystem, Clock, Owner {
   }
 
   nowMs(): number {
-    return Math.floor(epochMs + this.machine.world.elapsedMs + this.machine.movedMs)
+    return this.machine.nowMs()
   }
 
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<FileHandle> {
@@ -181,7 +188,7 @@ export class MachineProcess implements FileSystem, Clock, Owner {
     return this.simulated.readDir(path)
   }
 
-  readEntries(path: string): Promise<{ name: string; folder: boolean; bytes: number }[]> {
+  readEntries(path: string): Promise<FolderEntry[]> {
     return this.simulated.readEntries(path)
   }
 

@@ -1,6 +1,9 @@
 /**
  * The simulation's own record of one stream: which events were acknowledged, what readers have seen of the log, and so which rows a
  * table must have at each position. Every distinct event carries a serial number `n`; a repeat carries its first's.
+ *
+ * Events that are past their retention may go at any time, and may come back when they are sent again: of them is only asked that they are
+ * never there twice, and that the ledger accounts for them.
  */
 import { crc32 } from 'node:zlib'
 import type { Chunk } from '../../../src/log/log.ts'
@@ -22,6 +25,7 @@ export interface LedgerLine {
   deduplicated: number
   deadLettered: number
   inFlight: number
+  removed: number
 }
 
 const frameStart = '{"_frame"'
@@ -30,13 +34,17 @@ export class StreamModel {
   readonly name: string
   /** Events of batches that were answered 202. */
   readonly acknowledged = new Set<number>()
+  /** Events that retention may drop. */
+  readonly mayGo = new Set<number>()
+  /** Of these, where the first batch with it ends. */
+  readonly #seenGoing = new Map<number, number>()
   /** Batches that readers have seen, by where they begin. */
   readonly #batches = new Map<number, Batch>()
   readonly #starts: number[] = []
   /** Place of each distinct event in the order of the log. */
   readonly #places = new Map<number, number>()
   /** By source: its events in the log, and those of them that no earlier one is the same as. */
-  readonly #sources = new Map<string | undefined, { accepted: number; distinct: number }>()
+  readonly #sources = new Map<string | undefined, { accepted: number; distinct: number; mayGo: number }>()
   /** Up to here readers have seen the log. */
   end = 0
 
@@ -67,10 +75,15 @@ export class StreamModel {
     if (from !== this.end)
       throw new Violation('I2', `${this.name}: a batch begins at ${from}, within what was read before`)
     const source = sourceOf(bytes)
-    const account = this.#sources.get(source) ?? { accepted: 0, distinct: 0 }
+    const account = this.#sources.get(source) ?? { accepted: 0, distinct: 0, mayGo: 0 }
     const events = eventsIn(bytes)
     for (const n of events) {
       account.accepted++
+      if (this.mayGo.has(n)) {
+        account.mayGo++
+        if (!this.#seenGoing.has(n)) this.#seenGoing.set(n, from + bytes.length)
+        continue
+      }
       if (this.#places.has(n)) continue
       account.distinct++
       this.#places.set(n, this.#places.size)
@@ -86,7 +99,7 @@ export class StreamModel {
     return position === 0 || position === this.end || this.#batches.has(position)
   }
 
-  /** Distinct events below a position. */
+  /** Distinct events below a position, without those that may go. */
   distinctBelow(position: number): number {
     if (position === 0) return 0
     if (position >= this.end) return this.#places.size
@@ -107,22 +120,30 @@ export class StreamModel {
     return counts
   }
 
-  /** Checks that `rows` are the first `rows.length` distinct events of the log, each once. */
-  checkRows(rows: readonly number[], what: string): void {
+  /**
+   * Checks that `rows` are the first distinct events of the log, each once.
+   * @returns how many they are, without those that may go
+   */
+  checkRows(rows: readonly number[], what: string): number {
     const seen = new Set(rows)
     if (seen.size < rows.length) {
       const twice = rows.filter((n, index) => rows.indexOf(n) !== index)
       throw new Violation('I5', `${what}: ${twice.length} events are there twice, ${list(twice)}`)
     }
-    const first = [...this.#places].slice(0, rows.length).map(([n]) => n)
+    const strangers = rows.filter((n) => this.mayGo.has(n) && !this.#seenGoing.has(n))
+    if (strangers.length > 0)
+      throw new Violation('I4', `${what}: there are events that nobody read, ${list(strangers)}`)
+    const staying = rows.filter((n) => !this.mayGo.has(n))
+    const first = [...this.#places].slice(0, staying.length).map(([n]) => n)
     const lacking = first.filter((n) => !seen.has(n))
     const known = new Set(first)
-    const beyond = rows.filter((n) => !known.has(n))
+    const beyond = staying.filter((n) => !known.has(n))
     if (lacking.length > 0 || beyond.length > 0)
       throw new Violation(
         'I4',
         `${what}: of ${rows.length} rows, ${list(lacking)} lack and ${list(beyond)} come too early`,
       )
+    return staying.length
   }
 
   /** What a batch that was read must look like, for every batch from `oldest` on. */
@@ -132,31 +153,43 @@ export class StreamModel {
 
   /** Whether readers have seen an event below a position. */
   wasRead(n: number, below: number): boolean {
+    const goingAt = this.#seenGoing.get(n)
+    if (goingAt !== undefined) return goingAt <= below
     const place = this.#places.get(n)
     return place !== undefined && place < this.distinctBelow(below)
   }
 
   /** Whether readers have seen every event that was acknowledged. */
   get isRead(): boolean {
-    return [...this.acknowledged].every((n) => this.#places.has(n))
+    return [...this.acknowledged].every((n) => this.#places.has(n) || this.#seenGoing.has(n))
   }
 
-  /** I6: the ledger balances; at the `end`, with nothing in flight, it says what the log holds. */
-  checkLedger(lines: readonly LedgerLine[], end: boolean): void {
+  /**
+   * I6: the ledger balances; at the end, with nothing in flight, it says what the log holds.
+   * @param rows how many rows there are at the end
+   */
+  checkLedger(lines: readonly LedgerLine[], rows?: number): void {
     for (const line of lines) {
       const { source, accepted, committed, deduplicated, deadLettered, inFlight } = line
       if (accepted !== committed + deduplicated + deadLettered + inFlight || inFlight < 0)
         throw new Violation('I6', `${this.name}: the ledger of ${source} does not balance: ${JSON.stringify(line)}`)
     }
-    if (!end) return
-    const found = lines.map(
-      ({ source, accepted, committed, inFlight }) => `${source} ${accepted} ${committed} ${inFlight}`,
-    )
+    if (rows === undefined) return
+    const present = lines.reduce((sum, { committed, removed }) => sum + committed - removed, 0)
+    if (present !== rows)
+      throw new Violation('I6', `${this.name}: by the ledger there are ${present} rows, but there are ${rows}`)
+    const found = lines.map(({ source, accepted, committed, inFlight }) => {
+      const { distinct = 0, mayGo = 0 } = this.#sources.get(source) ?? {}
+      // An event that may go is new each time that it comes after it went.
+      const isFair = committed >= distinct && committed <= distinct + mayGo
+      return `${source} ${accepted} ${mayGo > 0 && isFair ? distinct : committed} ${inFlight}`
+    })
     const expected = [...this.#sources].map(([source, { accepted, distinct }]) => `${source} ${accepted} ${distinct} 0`)
     if (found.toSorted().join('; ') !== expected.toSorted().join('; '))
       throw new Violation('I6', `${this.name}: the ledger says ${found.join('; ')}, the log ${expected.join('; ')}`)
   }
 
+  /** Without those that may go. */
   get distinct(): number {
     return this.#places.size
   }

@@ -19,6 +19,9 @@ export interface Network {
   twicePerThousand: number
   delayMsMax: number
   count: (what: string) => void
+  /** Of a thousand events, how many are of one of these. */
+  people: readonly string[]
+  personPerThousand: number
 }
 
 const outside: Owner = { name: 'client', ended: false }
@@ -155,10 +158,16 @@ export class Producer {
     const { world } = this.#network
     const n = this.#serial()
     const lateMs = world.chance(200) ? world.random.integer(3) * dayMs : 0
+    // Of a stream that keeps less than two days, its partition is past.
+    if (this.#stream.retainMs !== undefined && lateMs === 2 * dayMs) this.#model.mayGo.add(n)
     const at = new Date(epochMs + world.elapsedMs - lateMs).toISOString()
     // New columns, and values that do not fit the type of earlier ones.
     const extra = `,"extra${world.random.integer(4)}":${world.pick(['7', '7', '7.5', '"seven"'])}`
+    const { people, personPerThousand } = this.#network
+    const who = world.chance(personPerThousand) ? `,"who":"${world.pick(people)}"` : ''
+    // It may be asked for at any time that those be erased.
+    if (who !== '') this.#model.mayGo.add(n)
     const grown = this.#stream.open && world.chance(40) ? extra : ''
-    return { n, text: `{"id":"e${n}","at":"${at}","n":${n}${grown}}` }
+    return { n, text: `{"id":"e${n}","at":"${at}","n":${n}${who}${grown}}` }
   }
 }

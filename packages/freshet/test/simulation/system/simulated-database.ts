@@ -5,7 +5,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import type { DuckDBConnection } from '@duckdb/node-api'
-import { Database, tailSchema, type DatabaseOptions } from '../../../src/engine/duckdb.ts'
+import { createGenerations, Database, tailSchema, type DatabaseOptions } from '../../../src/engine/duckdb.ts'
 import type { MachineProcess } from './machine.ts'
 import { scratchRoot } from './scratch-root.ts'
 
@@ -68,14 +68,11 @@ async function takeSpare(options: DatabaseOptions): Promise<Spare> {
 async function empty(spare: Spare, connections: readonly DuckDBConnection[]): Promise<void> {
   for (const connection of connections) connection.closeSync()
   const connection = await spare.connect()
-  const views = await connection.runAndReadAll(
-    "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal",
-  )
-  for (const [name] of views.getRows()) await connection.run(`DROP VIEW main."${String(name)}"`)
   for (const schema of [tailSchema, 'freshet']) {
     await connection.run(`DROP SCHEMA ${schema} CASCADE`)
     await connection.run(`CREATE SCHEMA ${schema}`)
   }
+  await connection.run(createGenerations)
   connection.closeSync()
   spares.push(spare)
 }

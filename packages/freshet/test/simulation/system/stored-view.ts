@@ -45,8 +45,10 @@ export function storedView(machine: Machine, durable = false): FileSystem {
     readDir: async (path) => names(path),
     readEntries: async (path) =>
       names(path).map((name) => {
-        const folder = entry(`${path}/${name}`) instanceof SimulatedFolder
-        return { name, folder, bytes: folder ? 0 : bytes(`${path}/${name}`).length }
+        const found = entry(`${path}/${name}`)
+        const folder = found instanceof SimulatedFolder
+        const modifiedMs = found instanceof SimulatedFile ? found.modifiedMs : 0
+        return { name, folder, bytes: folder ? 0 : bytes(`${path}/${name}`).length, modifiedMs }
       }),
     freeBytes: async () => 0,
     makeDir: refuse,

@@ -7,11 +7,17 @@ const columns: Column[] = [
   { name: 'id', type: { kind: 'string' } },
   { name: 'at', type: { kind: 'timestamptz' } },
   { name: 'n', type: { kind: 'long' } },
+  { name: 'who', type: { kind: 'string' } },
 ]
 
 const schema = {
   type: 'object',
-  properties: { id: { type: 'string' }, at: { type: 'string', format: 'date-time' }, n: { type: 'integer' } },
+  properties: {
+    id: { type: 'string' },
+    at: { type: 'string', format: 'date-time' },
+    n: { type: 'integer' },
+    who: { type: 'string' },
+  },
   required: ['id', 'at', 'n'],
   additionalProperties: false,
 }
@@ -28,6 +34,9 @@ const declared: StreamPlan = {
 
 const undeclared = { schema: null, columns: null, open: true }
 
+/** Drops partitions of the day before yesterday, and never one of yesterday: the worlds begin in the evening. */
+const retainMs = 36 * 3600 * 1000
+
 const kinds: readonly StreamPlan[] = [
   declared,
   { ...declared, ...undeclared, name: 'growing', partition: { by: 'event_time', unit: 'hour' } },
@@ -36,8 +45,11 @@ const kinds: readonly StreamPlan[] = [
   { ...declared, ...undeclared, name: 'bare', id: null, time: null },
 ]
 
-/** A plan with a few of the streams and small sizes, so that everything rolls, flushes, merges and expires within a short life. */
-export function makePlan(world: World): Plan {
+/**
+ * A plan with a few of the streams and small sizes, so that everything rolls, flushes, merges, is compacted and expires within a short life.
+ * @param alone whether there is never more than one engine: files without a reference are then left by the dead
+ */
+export function makePlan(world: World, alone: boolean): Plan {
   const words = { streams: {} }
   const plan = checkConfig(words, {
     baseDir: '/data',
@@ -48,12 +60,26 @@ export function makePlan(world: World): Plan {
   const chosen = kinds
     .map((kind) => ({ kind, order: world.random.integer(1000) }))
     .toSorted((a, b) => a.order - b.order)
-  const streams = chosen.slice(0, 1 + world.random.integer(2)).map(({ kind }) => kind)
+  const streams = chosen.slice(0, 1 + world.random.integer(2)).map(({ kind }): StreamPlan => {
+    const keptUp = { ...kind, ...(world.chance(500) && { sort: 'n' }) }
+    return kind.time !== null && world.chance(500) ? { ...keptUp, retainMs } : keptUp
+  })
   return {
     ...plan,
     limits: { ...plan.limits, diskFreeBytesMin: 2000 },
     log: { segmentBytes: 1200 + world.random.integer(3000) },
-    lake: { ...plan.lake, flushIntervalMs: 80 + world.random.integer(900), flushRows: 15 + world.random.integer(60) },
+    lake: {
+      flushIntervalMs: 80 + world.random.integer(900),
+      flushRows: 15 + world.random.integer(60),
+      snapshots: { keepMs: world.pick([0, 300, 3000]), min: world.pick([1, 1, 3]), max: 4 },
+    },
+    upkeep: {
+      enabled: world.chance(850),
+      intervalMs: 100 + world.random.integer(1500),
+      targetFileBytes: world.pick([800, 4000, 128 << 20]),
+      memoryBytes: 3 * (64 << 20),
+      orphanAgeMs: alone ? world.pick([200, 4000]) : 86_400_000,
+    },
     engine: { ...plan.engine, memoryBytes: 64 << 20, threads: 1 },
     streams: Object.fromEntries(streams.map((stream) => [stream.name, stream])),
   }
