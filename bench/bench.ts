@@ -5,6 +5,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { commitGrowth } from './benchmarks/commit-growth.ts'
+import { compaction } from './benchmarks/compaction.ts'
 import { dedupeGrowth } from './benchmarks/dedupe-growth.ts'
 import { endToEnd } from './benchmarks/end-to-end.ts'
 import { freshnessBusy } from './benchmarks/freshness-busy.ts'
@@ -12,8 +14,10 @@ import { freshness } from './benchmarks/freshness.ts'
 import { idle } from './benchmarks/idle.ts'
 import { ingestBatch } from './benchmarks/ingest-batch.ts'
 import { ingestSingle } from './benchmarks/ingest-single.ts'
+import { loadUnderUpkeep } from './benchmarks/load-under-upkeep.ts'
 import { load } from './benchmarks/load.ts'
 import { memory } from './benchmarks/memory.ts'
+import { planGrowth } from './benchmarks/plan-growth.ts'
 import { query } from './benchmarks/query.ts'
 import { recovery } from './benchmarks/recovery.ts'
 import { Lab } from './harness/lab.ts'
@@ -26,6 +30,10 @@ const benchmarks: Readonly<Record<string, (lab: Lab) => Promise<Result>>> = {
   'ingest-single': ingestSingle,
   load,
   'dedupe-growth': dedupeGrowth,
+  'commit-growth': commitGrowth,
+  'plan-growth': planGrowth,
+  compaction,
+  'load-under-upkeep': loadUnderUpkeep,
   'end-to-end': endToEnd,
   memory,
   query,

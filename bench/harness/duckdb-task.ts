@@ -9,6 +9,10 @@ import { serveTasks } from './child-task.ts'
 export type DuckDbSpec =
   /** NDJSON to one Parquet file. */
   | { work: 'copy'; from: string; to: string }
+  /** Parquet files to one, in the order of a column. */
+  | { work: 'sort'; files: readonly string[]; by: string; to: string }
+  /** What there is in Parquet files of the corpus' events, as one row. */
+  | { work: 'digest'; files: readonly string[] }
   /** A view `trades` over Parquet files, for `query`. */
   | { work: 'open'; files: readonly string[] }
   /** Runs a query and fetches its whole answer. */
@@ -17,6 +21,8 @@ export type DuckDbSpec =
 export interface DuckDbResult {
   ms: number
   rows: number
+  /** Of `digest`: differs where the events or their values do. */
+  digest?: string
 }
 
 /** What the client sends, column by column: a COPY that has to guess them would be slower. */
@@ -31,11 +37,29 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }
 
+function read(files: readonly string[]): string {
+  return `read_parquet([${files.map(quoted).join(', ')}])`
+}
+
 async function timed(sql: string): Promise<DuckDbResult> {
   const startedAt = performance.now()
   const reader = await connection.runAndReadAll(sql)
   const rows = reader.getRowObjectsJson()
   return { ms: performance.now() - startedAt, rows: rows.length }
+}
+
+async function rowsOf(file: string): Promise<number> {
+  const counted = await connection.runAndReadAll(`select count(*)::double from ${read([file])}`)
+  return Number(counted.getRows()[0]?.[0])
+}
+
+async function digest(files: readonly string[]): Promise<DuckDbResult> {
+  const startedAt = performance.now()
+  const reader = await connection.runAndReadAll(
+    `select count(*)::double, sum(hash(t)::hugeint)::varchar from ${read(files)} as t`,
+  )
+  const [rows, hashes] = reader.getRows()[0]!
+  return { ms: performance.now() - startedAt, rows: Number(rows), digest: String(hashes) }
 }
 
 async function work(spec: DuckDbSpec): Promise<DuckDbResult> {
@@ -45,13 +69,18 @@ async function work(spec: DuckDbSpec): Promise<DuckDbResult> {
       const { ms } = await timed(
         `copy (select * from ${source}) to ${quoted(spec.to)} (format parquet, compression zstd)`,
       )
-      const counted = await connection.runAndReadAll(`select count(*)::double from read_parquet(${quoted(spec.to)})`)
-      return { ms, rows: Number(counted.getRows()[0]?.[0]) }
+      return { ms, rows: await rowsOf(spec.to) }
     }
-    case 'open':
-      return timed(
-        `create or replace view trades as select * from read_parquet([${spec.files.map(quoted).join(', ')}])`,
+    case 'sort': {
+      const { ms } = await timed(
+        `copy (select * from ${read(spec.files)} order by ${spec.by}) to ${quoted(spec.to)} (format parquet, compression zstd)`,
       )
+      return { ms, rows: await rowsOf(spec.to) }
+    }
+    case 'digest':
+      return digest(spec.files)
+    case 'open':
+      return timed(`create or replace view trades as select * from ${read(spec.files)}`)
     case 'query':
       return timed(spec.sql)
     default:

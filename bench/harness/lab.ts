@@ -19,6 +19,8 @@ import { SqlClient } from './sql-client.ts'
 const configs = {
   committing: new URL('../config/committing.config.ts', import.meta.url),
   holding: new URL('../config/holding.config.ts', import.meta.url),
+  smallFiles: new URL('../config/small-files.config.ts', import.meta.url),
+  asked: new URL('../config/asked.config.ts', import.meta.url),
 }
 const engineWithinMs = 120_000
 

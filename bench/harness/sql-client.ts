@@ -1,4 +1,4 @@
-/** SQL and status over HTTP, on kept-alive connections, with as little of a client in between as possible. */
+/** SQL, status and upkeep over HTTP, on kept-alive connections, with as little of a client in between as possible. */
 import { Agent, request } from 'node:http'
 
 export type Row = Record<string, unknown>
@@ -6,6 +6,24 @@ export type Row = Record<string, unknown>
 interface Status {
   processes: { role: string; pid: number }[]
   streams: { name: string; logEnd: string; checkpoint: string | null }[]
+}
+
+/** What upkeep did, is doing or leaves alone. */
+export interface UpkeepRow {
+  state: 'planned' | 'running' | 'done' | 'skipped' | 'failed'
+  reason: string
+  filesBefore: number | null
+  filesAfter: number | null
+  bytesBefore: number | null
+  /** ISO times. */
+  startedAt: string | null
+  finishedAt: string | null
+}
+
+interface UpkeepRun {
+  run: number
+  state: 'waiting' | 'running' | 'done'
+  rows: UpkeepRow[]
 }
 
 export class SqlClient {
@@ -49,10 +67,24 @@ export class SqlClient {
     return new Map(processes.map(({ role, pid }) => [role, pid]))
   }
 
-  async #status(): Promise<Status> {
-    const { status, body } = await this.#send('GET', '/v1/status')
-    if (status !== 200) throw new Error(`/v1/status was answered ${status}: ${body.slice(0, 500)}`)
-    return JSON.parse(body) as Status
+  /** Asks for compaction of a table; it goes on after this resolves. */
+  startCompaction(table: string): Promise<UpkeepRun> {
+    return this.#json('POST', '/v1/maintenance', JSON.stringify({ table, job: 'compaction' }))
+  }
+
+  /** How far a run of upkeep is. */
+  upkeepRun(run: number): Promise<UpkeepRun> {
+    return this.#json('GET', `/v1/maintenance/${run}`)
+  }
+
+  #status(): Promise<Status> {
+    return this.#json('GET', '/v1/status')
+  }
+
+  async #json<T>(method: 'GET' | 'POST', path: string, sent?: string): Promise<T> {
+    const { status, body } = await this.#send(method, path, sent)
+    if (status !== 200 && status !== 202) throw new Error(`${path} was answered ${status}: ${body.slice(0, 500)}`)
+    return JSON.parse(body) as T
   }
 
   close(): void {

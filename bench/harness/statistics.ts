@@ -10,6 +10,11 @@ export function sum(samples: readonly number[]): number {
   return samples.reduce((total, sample) => total + sample, 0)
 }
 
+/** NaN for no samples. */
+export function mean(samples: readonly number[]): number {
+  return sum(samples) / samples.length
+}
+
 /** `value` to three significant digits, but whole numbers stay whole. */
 export function rounded(value: number): number {
   return Math.abs(value) >= 100 ? Math.round(value) : Number(value.toPrecision(3))
