@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import { checkConfig } from '../../packages/freshet/dist/config/check.js'
 import { IdMemory } from '../../packages/freshet/dist/engine/dedup/id-memory.js'
 import { Database } from '../../packages/freshet/dist/engine/duckdb.js'
+import { StreamViews } from '../../packages/freshet/dist/engine/query/stream-views.js'
 import { Readers } from '../../packages/freshet/dist/engine/readers.js'
 import { StreamTable } from '../../packages/freshet/dist/engine/stream-table.js'
 import { FileCatalog } from '../../packages/freshet/dist/lake/file-catalog/file-catalog.js'
@@ -43,6 +44,7 @@ const nothing: DedupeResult = { ms: 0, found: 0, rows: 0, idBytes: 0, idBytesMax
 const tables = new Map<string, StreamTable>()
 let memory: IdMemory | undefined
 let database: Database | undefined
+let views: StreamViews | undefined
 
 function foldersAt(dir: string) {
   const folders = { lakeDir: join(dir, 'lake'), tmpDir: join(dir, 'tmp'), idDir: join(dir, 'cache', 'ids') }
@@ -58,6 +60,14 @@ async function open(dir: string, names: readonly string[], idMemoryBytes: number
   const at = foldersAt(dir)
   memory = new IdMemory(idMemoryBytes ?? plan.engine.idMemoryBytes)
   database = await Database.open({ ...plan.engine, ...at, logDir: join(dir, 'log') })
+  const readers = new Readers()
+  const { store, lakeDir } = at
+  views = new StreamViews({
+    store,
+    lakeDir,
+    readers,
+    stateOf: (stream, generation) => tables.get(stream)?.stateAt(generation),
+  })
   for (const name of names) {
     const table = await StreamTable.open(idStream(name), {
       ...at,
@@ -69,7 +79,7 @@ async function open(dir: string, names: readonly string[], idMemoryBytes: number
       random: systemRandom,
       logger: silentLogger,
       hasLog: false,
-      readers: new Readers(),
+      readers,
       keptSources: () => new Set(),
       onDeadLetters: () => Promise.reject(new Error('there are no dead letters here')),
       flushDeadLetters: () => Promise.resolve(),
@@ -124,12 +134,14 @@ async function count(table: string, ids: readonly number[]): Promise<DedupeResul
   return database!.with(async (connection) => {
     const numberOf = async (sql: string): Promise<number> =>
       Number((await connection.runAndReadAll(sql)).getRows()[0]?.[0])
-    const rows = await numberOf(`SELECT count(*)::DOUBLE FROM ${table}`)
     await connection.run('CREATE OR REPLACE TEMP TABLE wanted (id VARCHAR)')
     for (let at = 0; at < ids.length; at += 10_000) {
       const values = ids.slice(at, at + 10_000).map((id) => `('${idText(id)}')`)
       await connection.run(`INSERT INTO wanted VALUES ${values.join(', ')}`)
     }
+    await connection.run('BEGIN TRANSACTION READ ONLY')
+    await views!.openWhole(connection, table)
+    const rows = await numberOf(`SELECT count(*)::DOUBLE FROM ${table}`)
     const found = await numberOf(`SELECT count(*)::DOUBLE FROM ${table} WHERE _event_id IN (SELECT id FROM wanted)`)
     return { ...nothing, rows, found }
   })
