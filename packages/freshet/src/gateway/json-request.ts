@@ -1,5 +1,5 @@
 /** Small requests in JSON: what the routes that are not about events take. */
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { nearest } from '../config/spelling.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import type { ByteBudget } from './byte-budget.ts'
@@ -12,7 +12,7 @@ const bytesMax = 64 * 1024
  * Checks the head of a request before its body is read.
  * @throws FreshetError `unsupported_media_type`, `unsupported_encoding`, `body_too_large`
  */
-export function admitJson({ headers }: FastifyRequest): void {
+function admitJson({ headers }: FastifyRequest): void {
   const type = headers['content-type'] ?? ''
   if (type.split(';')[0]!.trim().toLowerCase() !== 'application/json') {
     throw new FreshetError('unsupported_media_type', 'The body must be one JSON object.', {
@@ -27,6 +27,22 @@ export function admitJson({ headers }: FastifyRequest): void {
     })
   }
   checkSize(Number(headers['content-length'] ?? 0))
+}
+
+/**
+ * The `onRequest` hook of a route that takes such a body.
+ * @param check what else is to hold of the request, before its body is read; throws when it does not
+ */
+export function jsonOnly(check?: (request: FastifyRequest) => void) {
+  return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
+    try {
+      admitJson(request)
+      check?.(request)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
 }
 
 /** The body, whose bytes go back to the budget that they were taken from. */

@@ -251,7 +251,9 @@ export class Erasures {
     while (!signal.aborted) {
       const record = this.#records.list().find(({ state }) => state !== 'done')
       if (record === undefined) {
-        await this.#records.prune().catch(() => undefined)
+        await this.#records.prune().catch((error: unknown) => {
+          this.#deps.logger.warn({ reason: messageOf(error) }, 'records of former erasures could not be removed')
+        })
         await new Promise<void>((resolve) => (this.#wake = resolve))
         continue
       }

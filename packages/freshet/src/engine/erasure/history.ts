@@ -10,12 +10,11 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import { dropDeletedBounds, hasDeletedBounds, type IsMeant } from '../../lake/deleted-bounds.ts'
-import { expireSnapshots, type ExpireResult } from '../../lake/expire.ts'
 import { currentSnapshot } from '../../lake/metadata.ts'
 import { dropRef } from '../../lake/refs.ts'
 import { planScan, type ScanFile, type ScanPlan } from '../../lake/scan.ts'
 import { FreshetError } from '../../runtime/errors.ts'
-import { endedOrAborted, type KeptTable } from '../upkeep/job.ts'
+import { expireShown } from '../upkeep/expire-shown.ts'
 import type { ErasureReport } from './record.ts'
 import { erasureKey, type FilesRequest, type RewriteDeps } from './rewrite.ts'
 import { countMatches } from './rows.ts'
@@ -53,41 +52,16 @@ export async function expireReaching(
     report.droppedRefs.push({ table: name, name: ref, type: to.type, snapshotId: String(to['snapshot-id']) })
   for (const id of doomed) report.expired.push({ table: name, snapshotId: String(id) })
   await save()
-  const { removed } = await expireIds(deps, { kept, ids: [...doomed], refs: refs.map(([ref]) => ref) }, signal)
+  const prepare = async (base: LoadedTable): Promise<LoadedTable> => {
+    let next = base
+    for (const [ref] of refs) if (next.metadata.refs[ref]) next = (await dropRef(deps, next, ref)).table
+    return next
+  }
+  // These alone, whatever the age of others. At a stop the files are left to the next start.
+  const options = { olderThanMs: 0, keepLast: Number.MAX_SAFE_INTEGER, ids: [...doomed] }
+  const { removed } = await expireShown(deps, { kept, prepare, change: 'fewer', ...options }, signal)
   report.filesDeleted += removed.length
   await save()
-}
-
-async function expireIds(
-  deps: RewriteDeps,
-  { kept, ids, refs }: { kept: KeptTable; ids: readonly bigint[]; refs: readonly string[] },
-  signal: AbortSignal,
-): Promise<ExpireResult> {
-  const committed = Promise.withResolvers<void>()
-  const removal = Promise.withResolvers<void>()
-  removal.promise.catch(() => undefined)
-  let expiring: Promise<ExpireResult> | undefined
-  try {
-    // Queries are waited for when the table has been let go of: loads must not wait with them.
-    await kept.change(async (table) => {
-      let base = table
-      for (const ref of refs) if (base.metadata.refs[ref]) base = (await dropRef(deps, base, ref)).table
-      const ready = async (): Promise<void> => {
-        committed.resolve()
-        await removal.promise
-      }
-      expiring = expireSnapshots(deps, base, { olderThanMs: 0, keepLast: Number.MAX_SAFE_INTEGER, ids, ready })
-      const early = await Promise.race([committed.promise, expiring])
-      return early?.table ?? (await deps.catalog.load(table.name)) ?? base
-    }, 'fewer')
-  } finally {
-    await endedOrAborted(kept.readersGone(), signal)
-    // At a stop the files are left to the next start: queries may read them still.
-    if (signal.aborted) removal.reject(signal.reason)
-    else removal.resolve()
-    await expiring?.catch(() => undefined)
-  }
-  return expiring!
 }
 
 /** The former snapshots that have a file with rows that are meant, or that cannot be read. */

@@ -11,6 +11,7 @@
  */
 import { basename, join } from 'node:path'
 import { hasDeletedBounds, isManifestWith } from '../../lake/deleted-bounds.ts'
+import { systemCodeOf } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
 import { countEach, type HistoryRequest } from './history.ts'
 import { holdsAny } from './needles.ts'
@@ -91,7 +92,7 @@ export async function searchTable(
       note(metadata.explained, `${key}: the name of a source, a column or a tag`)
   }
   for (const path of await unlistedFiles(deps, table)) {
-    const content = await deps.fileSystem.readFile(path).catch(() => undefined)
+    const content = await deps.fileSystem.readFile(path).catch(passOverGone)
     metadata.files++
     metadata.bytes += content?.length ?? 0
     if (content !== undefined && (holdsAny(content, sought.needles) || isManifestWith(content, isMeant)))
@@ -164,8 +165,8 @@ async function holdsLaterLinesOnly(
   { needles, untilMs }: { needles: readonly Buffer[]; untilMs: number },
 ): Promise<boolean> {
   if (!path.endsWith('.ndjson')) return false
-  const content = await fileSystem.readFile(path).catch(() => Buffer.alloc(0))
-  return content
+  const content = await fileSystem.readFile(path).catch(passOverGone)
+  return (content ?? Buffer.alloc(0))
     .toString('utf8')
     .split('\n')
     .filter((line) => holdsAny(Buffer.from(line), needles))
@@ -202,7 +203,13 @@ async function searchFile(
     } finally {
       await file.close()
     }
-  } catch {
+  } catch (error) {
+    passOverGone(error)
     return { bytes, found: false }
   }
+}
+
+/** A file that is gone has nothing. @throws any other error: of a file that cannot be read nobody knows what it has */
+function passOverGone(error: unknown): undefined {
+  if (systemCodeOf(error) !== 'ENOENT') throw error
 }

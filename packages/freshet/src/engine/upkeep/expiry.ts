@@ -2,10 +2,9 @@
  * Snapshot expiry: former snapshots that are past leave the table's metadata, and the files that only they need are removed, once no query
  * that could read them runs any more. What a crash leaves, and what is never expired: lake/expire.ts.
  */
-import type { LoadedTable } from '../../lake/catalog.ts'
-import { chooseExpired, expireSnapshots, type ExpireResult } from '../../lake/expire.ts'
+import { chooseExpired } from '../../lake/expire.ts'
+import { expireShown } from './expire-shown.ts'
 import {
-  endedOrAborted,
   leftAlone,
   noTable,
   type JobDeps,
@@ -43,36 +42,10 @@ async function expire(
   options: { olderThanMs: number; keepLast: number },
   signal: AbortSignal,
 ): Promise<TaskOutcome> {
-  const committed = Promise.withResolvers<void>()
-  const removal = Promise.withResolvers<void>()
-  removal.promise.catch(() => undefined)
-  let expiring: Promise<ExpireResult> | undefined
-  try {
-    // Queries are waited for when the table has been let go of: loads must not wait with them.
-    await kept.change(async (table) => {
-      const ready = async (): Promise<void> => {
-        committed.resolve()
-        await removal.promise
-      }
-      expiring = expireSnapshots(deps, table, { ...options, ready })
-      const early = await Promise.race([committed.promise, expiring])
-      return early?.table ?? (await newest(deps, table))
-    }, 'kept')
-  } finally {
-    await endedOrAborted(kept.readersGone(), signal)
-    // At a stop the files are left to orphan removal: queries may read them still.
-    if (signal.aborted) removal.reject(signal.reason)
-    else removal.resolve()
-    await expiring?.catch(() => undefined)
-  }
-  const { expired, removed } = await expiring!
+  const { expired, removed } = await expireShown(deps, { kept, change: 'kept', ...options }, signal)
   return {
     ...(expired.length === 0 && { state: 'skipped', reason: 'the snapshots had gone already' }),
     filesBefore: removed.length,
     filesAfter: 0,
   }
-}
-
-async function newest({ catalog }: JobDeps, table: LoadedTable): Promise<LoadedTable> {
-  return (await catalog.load(table.name)) ?? table
 }

@@ -9,7 +9,7 @@ import { streamNamePattern } from '../../config/plan.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import type { GatewayContext } from '../context.ts'
 import { forwardJson } from '../forward-json.ts'
-import { admitJson, readObject, takeBody } from '../json-request.ts'
+import { jsonOnly, readObject, takeBody } from '../json-request.ts'
 
 const partition = 0
 const stampPollMs = 1
@@ -18,14 +18,7 @@ export function addErasureRoutes(app: FastifyInstance, context: GatewayContext):
   app.route({
     method: 'POST',
     url: '/v1/streams/:stream/erasures',
-    onRequest: (request, _reply, done) => {
-      try {
-        admitJson(request)
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
+    onRequest: jsonOnly(),
     handler: (request, reply) => requestErasure(request, reply, context),
   })
   app.get('/v1/erasures', (_request, reply) => forwardJson(reply, context, 'GET', '/v1/erasures'))

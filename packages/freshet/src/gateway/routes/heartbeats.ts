@@ -8,22 +8,16 @@ import { reportAheadMsMax } from '../../sites/site-registry.ts'
 import { readBatchHeaders } from '../batch-headers.ts'
 import type { GatewayContext } from '../context.ts'
 import { isoToUtc } from '../event-time.ts'
-import { admitJson, readObject, takeBody } from '../json-request.ts'
+import { jsonOnly, readObject, takeBody } from '../json-request.ts'
 
 export function addHeartbeatRoute(app: FastifyInstance, context: GatewayContext): void {
   app.route({
     method: 'POST',
     url: '/v1/streams/:stream/heartbeats',
-    onRequest: (request, _reply, done) => {
-      try {
-        admitJson(request)
-        sourceOf(request)
-        context.doors.find(streamOf(request))
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
+    onRequest: jsonOnly((request) => {
+      sourceOf(request)
+      context.doors.find(streamOf(request))
+    }),
     handler: (request, reply) => takeHeartbeat(request, reply, context),
   })
 }

@@ -4,7 +4,7 @@ import { nearest } from '../../config/spelling.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import { siteNameFault, type Site, type SiteChange } from '../../sites/site-registry.ts'
 import type { GatewayContext } from '../context.ts'
-import { admitJson, readObject, takeBody } from '../json-request.ts'
+import { jsonOnly, readObject, takeBody } from '../json-request.ts'
 import type { StreamDoors } from '../streams.ts'
 
 const streamsMax = 1000
@@ -15,15 +15,9 @@ export function addSiteRoutes(app: FastifyInstance, context: GatewayContext): vo
   app.route({
     method: 'PUT',
     url: '/v1/sites/:site',
-    onRequest: (request, _reply, done) => {
-      try {
-        admitJson(request)
-        siteName(request)
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
+    onRequest: jsonOnly((request) => {
+      siteName(request)
+    }),
     handler: (request, reply) => putSite(request, reply, context),
   })
   app.delete('/v1/sites/:site', async (request, reply) => {

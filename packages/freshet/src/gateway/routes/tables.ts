@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { GatewayContext } from '../context.ts'
 import { forwardJson } from '../forward-json.ts'
-import { admitJson, readObject, takeBody } from '../json-request.ts'
+import { jsonOnly, readObject, takeBody } from '../json-request.ts'
 
 export function addTableRoutes(app: FastifyInstance, context: GatewayContext): void {
   app.get('/v1/tables/:table/tags', (request, reply) => forwardJson(reply, context, 'GET', pathOf(request, 'tags')))
@@ -29,14 +29,7 @@ function post(
   app.route({
     method: 'POST',
     url,
-    onRequest: (request, _reply, done) => {
-      try {
-        admitJson(request)
-        done()
-      } catch (error) {
-        done(error as Error)
-      }
-    },
+    onRequest: jsonOnly(),
     handler,
   })
 }
