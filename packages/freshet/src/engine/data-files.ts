@@ -46,6 +46,22 @@ export interface WriteDeps {
   tmpDir: string
 }
 
+/** Makes a commit of new files. After a conflict nothing refers to them, and they go; after any other error it may have been made. */
+export async function removedOnConflict<T>(
+  { store }: Pick<WriteDeps, 'store'>,
+  written: readonly WrittenFile[],
+  commit: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await commit()
+  } catch (error) {
+    // What cannot be removed is left to orphan removal.
+    if (error instanceof FreshetError && error.code === 'commit_conflict')
+      await store.delete(written.map(({ key }) => key)).catch(() => undefined)
+    throw error
+  }
+}
+
 /** The rows of `hot` as data files of the table. */
 export async function writeDataFiles(
   connection: DuckDBConnection,

@@ -5,13 +5,14 @@
 import { FreshetError } from '../runtime/errors.ts'
 import type { LoadedTable } from '../lake/catalog.ts'
 import type { CommitDeps } from '../lake/commit.ts'
-import { hourMs, removedRow } from '../lake/ledger-rows.ts'
+import { removedRow } from '../lake/ledger-rows.ts'
 import { currentSchema, currentSnapshot, snapshotById, type Snapshot } from '../lake/metadata.ts'
 import { createTag, dropTag, rollbackTo } from '../lake/refs.ts'
 import { withRemovedLetters, type RemovedLetters } from '../lake/removed-letters.ts'
 import { planScan, type ScanFile } from '../lake/scan.ts'
 import { deadLetterStream } from './dead-letters.ts'
 import type { Database } from './duckdb.ts'
+import { arrivalHour } from './ledger/arrival-hour.ts'
 import type { KeptTable } from './upkeep/job.ts'
 import { selectStored } from './upkeep/stored-rows.ts'
 
@@ -144,10 +145,6 @@ export class TableRefs {
 
   #count(kept: KeptTable, table: LoadedTable, files: readonly ScanFile[], sign: number): Promise<RemovedLetters[]> {
     const { database, lakeDir } = this.#deps
-    // Whole hours, rounded down: in integers, since doubles are not exact.
-    const width = BigInt(hourMs) * 1000n
-    const micros = 'epoch_us(_received_at)'
-    const hour = `coalesce((${micros} - ((${micros} % ${width}) + ${width}) % ${width}) // ${width}, 0)`
     const stream = kept.stream.name === deadLetterStream.name ? 'stream' : `''`
     return database.with(async (connection) => {
       const counted: RemovedLetters[] = []
@@ -157,7 +154,7 @@ export class TableRefs {
           only: ['stream', '_source', '_received_at'],
         })
         const result = await connection.runAndReadAll(
-          `SELECT ${stream}, _source, ${hour}, count(*) FROM (${rows}) GROUP BY ALL`,
+          `SELECT ${stream}, _source, ${arrivalHour}, count(*) FROM (${rows}) GROUP BY ALL`,
         )
         for (const [name, source, at, count] of result.getRows()) {
           counted.push({

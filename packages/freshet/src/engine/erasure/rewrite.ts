@@ -13,7 +13,7 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import type { CommitDeps } from '../../lake/commit.ts'
 import type { LedgerDelta } from '../../lake/ledger.ts'
-import { hourMs, removedRow } from '../../lake/ledger-rows.ts'
+import { removedRow } from '../../lake/ledger-rows.ts'
 import { currentSchema } from '../../lake/metadata.ts'
 import { withRemovedLetters, type RemovedLetters } from '../../lake/removed-letters.ts'
 import { rewriteFiles, type RewriteRequest } from '../../lake/rewrite.ts'
@@ -21,9 +21,10 @@ import type { ScanFile, ScanPlan } from '../../lake/scan.ts'
 import { columnsOf } from '../../lake/schema.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
-import { writeSelected, type WrittenFile } from '../data-files.ts'
+import { removedOnConflict, writeSelected, type WrittenFile } from '../data-files.ts'
 import { deadLetterStream } from '../dead-letters.ts'
 import type { Database } from '../duckdb.ts'
+import { arrivalHour } from '../ledger/arrival-hour.ts'
 import { deletesDoneWith } from '../upkeep/candidates.ts'
 import type { KeptTable } from '../upkeep/job.ts'
 import type { ErasureCommit } from './record.ts'
@@ -142,52 +143,46 @@ async function eraseGroup(deps: RewriteDeps, request: FilesRequest, planned: Gro
   const { kept, id, signal } = request
   const { table, files, group, matches } = planned
   const written: WrittenFile[] = []
-  try {
-    const gone = await deps.database.with(async (connection) => {
-      const interrupt = (): void => connection.interrupt()
-      signal.addEventListener('abort', interrupt)
-      try {
-        for (const file of group) {
-          const isWhole = matches.get(file.key) === file.recordCount
-          if (!isWhole) written.push(...(await writeRest(connection, deps, request, table, file)))
-        }
-        const isExact = group.every(({ deletes }) => deletes.length === 0)
-        const before = group.reduce((sum, { recordCount }) => sum + recordCount, 0)
-        const meant = group.reduce((sum, { key }) => sum + (matches.get(key) ?? 0), 0)
-        const after = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
-        if (isExact && after !== before - meant)
-          throw new Error(`Of ${before} rows of ${table.name}, ${meant} are to be erased, but ${after} were kept`)
-        return await countGone(connection, deps, request, table, group)
-      } finally {
-        signal.removeEventListener('abort', interrupt)
+  const gone = await deps.database.with(async (connection) => {
+    const interrupt = (): void => connection.interrupt()
+    signal.addEventListener('abort', interrupt)
+    try {
+      for (const file of group) {
+        const isWhole = matches.get(file.key) === file.recordCount
+        if (!isWhole) written.push(...(await writeRest(connection, deps, request, table, file)))
       }
-    })
-    const rows = gone.reduce((sum, { count }) => sum + count, 0)
-    const removeDeletes = deletesDoneWith(files, group)
-    const base: RewriteRequest = {
-      table,
-      remove: group.map(({ path }) => path),
-      add: written.map(({ dataFile }) => dataFile),
-      operation: written.length === 0 ? 'delete' : 'overwrite',
-      summary: { [erasureKey]: id, [erasedRowsKey]: String(rows) },
-      ...(removeDeletes.length > 0 && { removeDeletes }),
-      ...accountOf(deps, kept, gone),
+      const isExact = group.every(({ deletes }) => deletes.length === 0)
+      const before = group.reduce((sum, { recordCount }) => sum + recordCount, 0)
+      const meant = group.reduce((sum, { key }) => sum + (matches.get(key) ?? 0), 0)
+      const after = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
+      if (isExact && after !== before - meant)
+        throw new Error(`Of ${before} rows of ${table.name}, ${meant} are to be erased, but ${after} were kept`)
+      return await countGone(connection, deps, request, table, group)
+    } finally {
+      signal.removeEventListener('abort', interrupt)
     }
-    let snapshotId = 0n
-    let summary: Record<string, string> = {}
-    await kept.change(async () => {
-      const { table: next, snapshot } = await rewriteFiles(deps, base)
-      snapshotId = snapshot['snapshot-id']
-      summary = snapshot.summary
-      return next
-    }, 'fewer')
-    return commitOf(table.name, snapshotId, summary)
-  } catch (error) {
-    // After any other error the commit may have been made.
-    if (error instanceof FreshetError && error.code === 'commit_conflict')
-      await deps.store.delete(written.map(({ key }) => key)).catch(() => undefined)
-    throw error
+  })
+  const rows = gone.reduce((sum, { count }) => sum + count, 0)
+  const removeDeletes = deletesDoneWith(files, group)
+  const base: RewriteRequest = {
+    table,
+    remove: group.map(({ path }) => path),
+    add: written.map(({ dataFile }) => dataFile),
+    operation: written.length === 0 ? 'delete' : 'overwrite',
+    summary: { [erasureKey]: id, [erasedRowsKey]: String(rows) },
+    ...(removeDeletes.length > 0 && { removeDeletes }),
+    ...accountOf(deps, kept, gone),
   }
+  let snapshotId = 0n
+  let summary: Record<string, string> = {}
+  await kept.change(async () => {
+    const commit = (): ReturnType<typeof rewriteFiles> => rewriteFiles(deps, base)
+    const { table: next, snapshot } = await removedOnConflict(deps, written, commit)
+    snapshotId = snapshot['snapshot-id']
+    summary = snapshot.summary
+    return next
+  }, 'fewer')
+  return commitOf(table.name, snapshotId, summary)
 }
 
 /** What is left of a file, in the columns and types of the table's present schema. */
@@ -212,14 +207,10 @@ async function countGone(
   table: LoadedTable,
   group: readonly ScanFile[],
 ): Promise<RemovedLetters[]> {
-  // Whole hours, rounded down: in integers, since doubles are not exact.
-  const width = BigInt(hourMs) * 1000n
-  const micros = 'epoch_us(_received_at)'
-  const hour = `coalesce((${micros} - ((${micros} % ${width}) + ${width}) % ${width}) // ${width}, 0)`
   const stream = kept.stream.name === deadLetterStream.name ? 'stream' : `''`
   const rows = await selectRows(connection, table, { files: group, lakeDir, schemaId })
   const result = await connection.runAndReadAll(
-    `SELECT ${stream}, _source, ${hour}, count(*) FROM (${rows}) WHERE ${condition} GROUP BY ALL`,
+    `SELECT ${stream}, _source, ${arrivalHour}, count(*) FROM (${rows}) WHERE ${condition} GROUP BY ALL`,
   )
   return result.getRows().map(([name, source, at, count]) => ({
     stream: String(name),

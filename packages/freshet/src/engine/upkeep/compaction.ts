@@ -14,8 +14,7 @@
 import type { LoadedTable } from '../../lake/catalog.ts'
 import { partitionRange, partitionText } from '../../lake/partition.ts'
 import { rewriteFiles } from '../../lake/rewrite.ts'
-import { FreshetError } from '../../runtime/errors.ts'
-import type { WrittenFile } from '../data-files.ts'
+import { removedOnConflict } from '../data-files.ts'
 import { candidatesOf, deletesDoneWith, type Candidate } from './candidates.ts'
 import {
   leftAlone,
@@ -125,20 +124,5 @@ async function compact(
     bytesAfter: bytesOf(add),
     rows: add.reduce((sum, { recordCount }) => sum + recordCount, 0),
     snapshotId: snapshotIdOf(committed),
-  }
-}
-
-/** After a conflict nothing refers to the files; after any other error the commit may have been made. */
-async function removedOnConflict<T>(
-  { store }: JobDeps,
-  written: readonly WrittenFile[],
-  commit: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await commit()
-  } catch (error) {
-    if (error instanceof FreshetError && error.code === 'commit_conflict')
-      await store.delete(written.map(({ key }) => key)).catch(() => undefined)
-    throw error
   }
 }

@@ -10,10 +10,11 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
-import { hourMs, removedRow, type LedgerRow } from '../../lake/ledger-rows.ts'
+import { removedRow, type LedgerRow } from '../../lake/ledger-rows.ts'
 import { currentSchema } from '../../lake/metadata.ts'
 import { rewriteFiles } from '../../lake/rewrite.ts'
 import type { ScanFile } from '../../lake/scan.ts'
+import { arrivalHour } from '../ledger/arrival-hour.ts'
 import { deletesDoneWith } from './candidates.ts'
 import {
   leftAlone,
@@ -92,10 +93,6 @@ async function countRows(
   table: LoadedTable,
   files: readonly ScanFile[],
 ): Promise<LedgerRow[]> {
-  // Whole hours, rounded down: in integers, since doubles are not exact.
-  const micros = 'epoch_us(_received_at)'
-  const width = BigInt(hourMs) * 1000n
-  const hour = `(${micros} - ((${micros} % ${width}) + ${width}) % ${width}) // ${width}`
   const counted: LedgerRow[] = []
   for (let from = 0; from < files.length; from += filesAtOnce) {
     const select = selectStored(currentSchema(table.metadata), files.slice(from, from + filesAtOnce), {
@@ -103,7 +100,7 @@ async function countRows(
       only: ['_source', '_received_at'],
     })
     const result = await connection.runAndReadAll(
-      `SELECT _source, coalesce(${hour}, 0), count(*) FROM (${select}) GROUP BY ALL`,
+      `SELECT _source, ${arrivalHour}, count(*) FROM (${select}) GROUP BY ALL`,
     )
     for (const [source, at, count] of result.getRows())
       counted.push(removedRow(source === null ? null : String(source), Number(at), Number(count)))

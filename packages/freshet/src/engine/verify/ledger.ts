@@ -14,6 +14,7 @@ import type { TableLedger } from '../../lake/ledger.ts'
 import { hourMs, presentRows, totalOf, type LedgerRow } from '../../lake/ledger-rows.ts'
 import { formatPositions, positionsKey } from '../../lake/metadata.ts'
 import type { Finding } from '../../runtime/finding.ts'
+import { arrivalHour } from '../ledger/arrival-hour.ts'
 import { otherSources } from '../ledger/stream-account.ts'
 import { literal } from '../sql-text.ts'
 
@@ -38,12 +39,8 @@ export async function countBySourceHour(
 ): Promise<SourceHour[]> {
   if (keys.length === 0) return []
   const files = keys.map((key) => literal(join(lakeDir, key))).join(', ')
-  // Whole hours, rounded down: in integers, since doubles are not exact.
-  const micros = 'epoch_us(_received_at)'
-  const width = BigInt(hourMs) * 1000n
-  const hour = `(${micros} - ((${micros} % ${width}) + ${width}) % ${width}) // ${width}`
   const result = await connection.runAndReadAll(
-    `SELECT _source, coalesce(${hour}, 0), count(*) FROM read_parquet([${files}]) WHERE ${condition} GROUP BY ALL`,
+    `SELECT _source, ${arrivalHour}, count(*) FROM read_parquet([${files}]) WHERE ${condition} GROUP BY ALL`,
   )
   return result.getRows().map(([source, at, count]) => ({
     source: source === null ? null : String(source),
