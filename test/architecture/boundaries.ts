@@ -4,7 +4,7 @@ import type { SourceModule } from './source-tree.ts'
 const levels: readonly (readonly string[])[] = [
   ['runtime'],
   ['config'],
-  ['log', 'storage', 'lake', 'sites', 'access'],
+  ['events', 'log', 'storage', 'lake', 'sites', 'access'],
   ['engine', 'gateway', 'streams', 'sinks', 'serving'],
   ['app'],
   ['cli'],

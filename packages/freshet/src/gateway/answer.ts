@@ -1,6 +1,6 @@
 /** What the sender of a batch is told. */
 import { FreshetError } from '../runtime/errors.ts'
-import type { EventError } from './refusal.ts'
+import type { EventError } from '../events/refusal.ts'
 
 export interface IngestOutcome {
   stream: string

@@ -2,14 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { plainPlan, testPlan, tradesPlan } from '../../test/support/gateway-lab.ts'
 import { systemRandom } from '../runtime/random.ts'
-import { Arrival } from './arrival.ts'
+import { Arrival } from '../events/arrival.ts'
 import { readBatch, type ReadyBatch } from './batch.ts'
 import { toText } from './decode.ts'
-import { IdMaker } from './event-id.ts'
+import { IdMaker } from '../events/event-id.ts'
 import type { BodyForm } from './events.ts'
-import { ChunkPool } from './lines.ts'
+import { ChunkPool } from '../events/lines.ts'
 import { StreamDoors } from './streams.ts'
-import { batchColumns } from './system-columns.ts'
+import { batchColumns } from '../events/system-columns.ts'
 
 const plan = testPlan('/nowhere')
 const doors = new StreamDoors(plan)

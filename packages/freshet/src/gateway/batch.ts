@@ -1,15 +1,15 @@
 /** Turns the text of a body into the lines to append, and a list of what was rejected. */
 import type { Plan } from '../config/plan.ts'
 import { FreshetError } from '../runtime/errors.ts'
-import { brokenTextFault, hasSurrogateEscape } from './check-event.ts'
-import type { DecimalWriter } from './decimal-text.ts'
+import { brokenTextFault, hasSurrogateEscape } from '../events/check-event.ts'
+import type { DecimalWriter } from '../events/decimal-text.ts'
 import type { BodyText } from './decode.ts'
 import { brokenJson, openEvents, type BodyForm, type EventSource } from './events.ts'
-import { extentOf, findJsonFault, placeOf, skipSpace } from './json-text.ts'
-import { LineWriter, type ChunkPool } from './lines.ts'
-import type { EventError, EventFault } from './refusal.ts'
-import type { StreamDoor } from './streams.ts'
-import type { BatchColumns } from './system-columns.ts'
+import { extentOf, findJsonFault, placeOf, skipSpace } from '../events/json-text.ts'
+import { LineWriter, type ChunkPool } from '../events/lines.ts'
+import type { EventError, EventFault } from '../events/refusal.ts'
+import type { StreamDoor } from '../events/door.ts'
+import type { BatchColumns } from '../events/system-columns.ts'
 
 export interface ReadyBatch {
   /** Give it back after the append. */

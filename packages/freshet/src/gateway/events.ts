@@ -4,7 +4,7 @@
  * array's commas and brackets are checked here.
  */
 import { FreshetError } from '../runtime/errors.ts'
-import { extentOf, findJsonFault, placeOf, skipSpace, stringEnd, trimEnd } from './json-text.ts'
+import { extentOf, findJsonFault, placeOf, skipSpace, stringEnd, trimEnd } from '../events/json-text.ts'
 
 export interface EventSource {
   /** The next event's text, or undefined after the last. */

@@ -4,7 +4,7 @@ import { nearest } from '../config/spelling.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { bodyEncoding, bodyForm, toText } from './decode.ts'
-import { findJsonFault, placeOf } from './json-text.ts'
+import { findJsonFault, placeOf } from '../events/json-text.ts'
 
 const bytesMax = 64 * 1024
 

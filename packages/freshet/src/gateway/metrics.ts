@@ -1,7 +1,7 @@
 /** What the gateway counts, for Prometheus. Labels are bound once, because binding costs more than counting. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { ErrorCode } from '../runtime/error-codes.ts'
-import type { EventError } from './refusal.ts'
+import type { EventError } from '../events/refusal.ts'
 
 interface Bound {
   inc(value?: number): void

@@ -1,22 +1,8 @@
 /** The streams that can be posted to, each with what its events pass on their way in. */
 import { reservedStreamNames, streamNamePattern, undeclaredStream, type Plan, type StreamPlan } from '../config/plan.ts'
-import { eventNaming, namedFields } from '../config/field-names.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import { nearest } from '../config/spelling.ts'
-import { createDecimalWriter, type DecimalWriter } from './decimal-text.ts'
-import { SystemColumns } from './system-columns.ts'
-import { compileValidator, type Validator } from './validate.ts'
-
-/** One stream's way in. */
-export interface StreamDoor {
-  readonly name: string
-  readonly plan: StreamPlan
-  readonly declared: boolean
-  readonly validate: Validator
-  readonly columns: SystemColumns
-  /** For streams with decimal columns. */
-  readonly decimals: DecimalWriter | undefined
-}
+import { openDoor, type StreamDoor } from '../events/door.ts'
 
 export interface StreamEntry {
   name: string
@@ -93,8 +79,6 @@ export class StreamDoors {
   }
 
   #open(plan: StreamPlan, declared: boolean): StreamDoor {
-    const validate = compileValidator(plan, this.#nestingMax)
-    const decimals = createDecimalWriter(plan.columns && namedFields(plan.columns, eventNaming(plan.renames)))
-    return { name: plan.name, plan, declared, validate, columns: new SystemColumns(plan), decimals }
+    return openDoor(plan, this.#nestingMax, declared)
   }
 }

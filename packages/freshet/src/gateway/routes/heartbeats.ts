@@ -7,7 +7,7 @@ import { FreshetError } from '../../runtime/errors.ts'
 import { reportAheadMsMax } from '../../sites/site-registry.ts'
 import { readBatchHeaders } from '../batch-headers.ts'
 import type { GatewayContext } from '../context.ts'
-import { isoToUtc } from '../event-time.ts'
+import { isoToUtc } from '../../events/event-time.ts'
 import { jsonOnly, readObject, takeBody } from '../json-request.ts'
 
 export function addHeartbeatRoute(app: FastifyInstance, context: GatewayContext): void {

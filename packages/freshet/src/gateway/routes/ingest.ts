@@ -15,8 +15,8 @@ import type { GatewayContext } from '../context.ts'
 import { bodyEncoding, bodyForm, toText, unpack, type Encoding } from '../decode.ts'
 import type { BodyForm } from '../events.ts'
 import { overloaded } from '../read-body.ts'
-import type { StreamDoor } from '../streams.ts'
-import { batchColumns } from '../system-columns.ts'
+import type { StreamDoor } from '../../events/door.ts'
+import { batchColumns } from '../../events/system-columns.ts'
 
 /** What is known of a request before its body is read. */
 interface Admission {
