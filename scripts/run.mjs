@@ -50,6 +50,11 @@ const tasks = {
     builds: true,
     run: ({ args, runNode }) => runNode(join(root, 'examples', 'quickstart', 'quickstart.ts'), args),
   },
+  'erp-orders': {
+    summary: "an ERP's webhooks, a website's database and batch files (-- --kill, --orders N)",
+    builds: true,
+    run: ({ args, runNode }) => runNode(join(root, 'examples', 'erp-orders', 'erp-orders.ts'), args),
+  },
   test: {
     summary: 'types, lint, format, unused code, tests (arguments go to vitest)',
     builds: true,

@@ -21,7 +21,7 @@ export interface ServerOptions {
   /** Where the server's own output goes; it is appended to. */
   logFile: string
   /** One role alone; otherwise the whole server. */
-  role?: 'gateway' | 'engine'
+  role?: 'gateway' | 'engine' | 'worker'
 }
 
 export interface ServerProcess {

@@ -4,7 +4,7 @@ import type { SourceModule } from './source-tree.ts'
 const levels: readonly (readonly string[])[] = [
   ['runtime'],
   ['config'],
-  ['events', 'log', 'storage', 'lake', 'sites', 'access'],
+  ['events', 'log', 'storage', 'lake', 'sites', 'access', 'objects'],
   ['engine', 'gateway', 'streams', 'sinks', 'serving'],
   ['app'],
   ['cli'],
@@ -18,6 +18,8 @@ export const contracts: Readonly<Record<string, string | undefined>> = {
   'storage/object-store.ts': 'ObjectStore',
   'lake/catalog.ts': 'Catalog',
   'sites/site-registry.ts': 'SiteRegistry',
+  'objects/object-reader.ts': 'ObjectReader',
+  'sinks/sink.ts': 'Sink',
 }
 
 /** Folders that implement a contract: only `app` picks among them. */

@@ -164,7 +164,7 @@ class Part {
     const pids = new Map<Role, number>()
     await until('every process runs', async () => {
       const { processes } = await serverStatus(this.#scene.url)
-      for (const { role, pid } of processes) pids.set(role, pid)
+      for (const { role, pid } of processes) pids.set(role as Role, pid)
       return processes.length === 3 && processes.every(({ state }) => state === 'running')
     })
     return pids

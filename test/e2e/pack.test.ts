@@ -34,9 +34,12 @@ function userEnvironment(more: Record<string, string> = {}): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(own), PATH: path, ...more }
 }
 
-async function npm(args: readonly string[], cwd: string): Promise<string> {
-  return (await run('npm', args, { cwd, env: userEnvironment(), maxBuffer: 64 * 1024 * 1024 })).stdout
+async function npm(args: readonly string[], cwd: string, timeout = 0): Promise<string> {
+  return (await run('npm', args, { cwd, env: userEnvironment(), maxBuffer: 64 * 1024 * 1024, timeout })).stdout
 }
+
+/** Installing takes some seconds; a registry that does not get on in this time does not answer. */
+const installMsMax = 120_000
 
 /** A connection that stalls is tried again, where npm by itself would wait for minutes. */
 const impatient = ['--fetch-timeout=20000', '--fetch-retries=4', '--fetch-retry-mintimeout=500']
@@ -44,10 +47,12 @@ const impatient = ['--fetch-timeout=20000', '--fetch-retries=4', '--fetch-retry-
 /** Installs the tarball, from npm's cache where it can; the test is left out where packages cannot be had at all. */
 async function install(tarball: string, project: string, context: TestContext): Promise<void> {
   try {
-    await npm(['install', '--prefer-offline', '--no-audit', '--no-fund', ...impatient, tarball], project)
+    await npm(['install', '--prefer-offline', '--no-audit', '--no-fund', ...impatient, tarball], project, installMsMax)
   } catch (error) {
-    const { stderr = '' } = error as { stderr?: string }
-    const offline = /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)\b/.exec(stderr)
+    const { stderr = '', killed = false } = error as { stderr?: string; killed?: boolean }
+    const offline = killed
+      ? ['', 'no answer']
+      : /\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)\b/.exec(stderr)
     if (offline === null) throw error
     console.warn(`The test of the packed package is left out: npm cannot get packages here (${offline[1]})`)
     context.skip()

@@ -49,13 +49,21 @@ export async function serveHere(dataDir: string, words: Record<string, unknown>,
     logger,
   }
   const written = await openFileLog({ ...logOptions, mode: 'write' })
-  const read = await openFileLog({ ...logOptions, mode: 'read' })
+  const read = await openFileLog({ ...logOptions, mode: 'read', appender: written })
   const store = new LocalObjectStore({ root: lakeDir, fileSystem, random })
   const catalog = new FileCatalog({ store, rootLocation: pathToFileURL(lakeDir).href, logger })
   const sites = openSiteRegistry(join(sitesDir, 'registry.db'), clock)
   const common = { plan, sites, clock, timers, random, logger, version }
   const folders = { logDir, lakeDir, tmpDir, cacheDir, socket }
-  const engine = await openEngine({ ...common, ...folders, log: read, catalog, store, fileSystem })
+  const engine = await openEngine({
+    ...common,
+    ...folders,
+    log: read,
+    rollLog: (stream) => written.roll(stream),
+    catalog,
+    store,
+    fileSystem,
+  })
   await engine.start()
   const gateway = createGateway({ ...common, log: written, engineSocket: socket, processes: () => [] })
   const { url } = await gateway.start()

@@ -1,7 +1,11 @@
 import type { Plan } from '../config/plan.ts'
+import { openDataFolder, type DataFolder } from '../runtime/data-folder.ts'
+import { nodeFileSystem } from '../runtime/file-system.ts'
 import { lockFolder, type FolderLock } from '../runtime/folder-lock.ts'
 import type { Logger } from '../runtime/logging.ts'
 import type { ProcessStatus } from '../runtime/process-status.ts'
+import { prepareSocket, socketPath, type SocketName } from './sockets.ts'
+import { version } from './version.ts'
 
 /** What a role gets from whatever runs it. */
 export interface RoleContext {
@@ -13,7 +17,7 @@ export interface RoleContext {
 }
 
 /** Things to undo, last first, whether or not the start succeeded. */
-class Undo {
+export class Undo {
   readonly #steps: (() => Promise<void> | void)[] = []
 
   push(step: () => Promise<void> | void): void {
@@ -46,8 +50,26 @@ export async function startOrUndo<T>(
   }
 }
 
+/**
+ * What every role begins with: the data folder, its lock, and the place where it listens for the others.
+ * @throws FreshetError `data_folder_locked`, `data_folder_newer`, `data_folder_unusable`
+ */
+export async function takeRole(
+  role: SocketName,
+  plan: Plan,
+  context: RoleContext,
+  undo: Undo,
+): Promise<{ folder: DataFolder; socket: string }> {
+  const folder = await openDataFolder({ dataDir: plan.dataDir, version, fileSystem: nodeFileSystem })
+  const lock = await lockRole(role, plan, context)
+  undo.push(() => lock.release())
+  const socket = socketPath(plan.dataDir, role)
+  await prepareSocket(socket)
+  return { folder, socket }
+}
+
 /** Each role holds a lock of its own, so that there is one writer of the log and one loader of the lake, whoever started it. */
-export function lockRole(role: 'gateway' | 'engine', plan: Plan, context: RoleContext): Promise<FolderLock> {
+function lockRole(role: SocketName, plan: Plan, context: RoleContext): Promise<FolderLock> {
   return lockFolder({
     dataDir: plan.dataDir,
     name: role,

@@ -10,6 +10,7 @@ import type { ProcessSpec } from '../runtime/managed-process.ts'
 import { processUsage, type ProcessStatus } from '../runtime/process-status.ts'
 import type { Service } from '../runtime/supervised.ts'
 import { Supervisor } from '../runtime/supervisor.ts'
+import { consumersOf } from '../streams/plan-consumers.ts'
 import type { GatewayInfo } from './compose-gateway.ts'
 import { lockWaitMs, stopDeadlineMs, threadPoolSize, type ProcessPayload } from './process-settings.ts'
 import type { RoleContext } from './role.ts'
@@ -17,7 +18,7 @@ import { stopOnSignals } from './signals.ts'
 import { version } from './version.ts'
 
 /** The roles that can be run alone. */
-export type ServerRole = 'gateway' | 'engine'
+export type ServerRole = 'gateway' | 'engine' | 'worker'
 
 export interface ServerOptions {
   logLevel: LogLevel
@@ -84,10 +85,15 @@ export async function runServer(plan: Plan, options: ServerOptions): Promise<Run
   }
 }
 
+/** In the order in which they are stopped: a worker appends through the gateway. It is there for whom it has work. */
+function rolesOf(plan: Plan): ServerRole[] {
+  return consumersOf(plan).size > 0 ? ['worker', 'gateway', 'engine'] : ['gateway', 'engine']
+}
+
 function superviseAll(plan: Plan, logLevel: LogLevel, logger: Logger): Controller {
   const payload: ProcessPayload = { plan: structuredClone(plan), logLevel }
   const supervisor = new Supervisor({
-    processes: [processSpec('gateway', payload), processSpec('engine', payload)],
+    processes: rolesOf(plan).map((role) => processSpec(role, payload)),
     logger,
     // A little more than what the processes give themselves, so that it is they who say what did not end.
     stopDeadlineMs: stopDeadlineMs + 2_000,
@@ -150,6 +156,7 @@ function isFatal(refusal: FreshetError): boolean {
 /** Loads only the role's own modules: a gateway has no use for the engine's database, nor a supervisor for either. */
 async function startRole(role: ServerRole, plan: Plan, context: RoleContext): Promise<Service> {
   if (role === 'gateway') return (await import('./compose-gateway.ts')).startGateway(plan, context)
+  if (role === 'worker') return (await import('./compose-worker.ts')).startWorker(plan, context)
   return (await import('./compose-engine.ts')).startEngine(plan, context)
 }
 

@@ -8,7 +8,7 @@ import { usageError } from './exit-codes.ts'
 export const defaultUrl = 'http://127.0.0.1:7070'
 
 export interface ClientRequest {
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
   /** Path and query, from the root of the server. */
   path: string
   headers?: Record<string, string>

@@ -28,12 +28,12 @@ export function addPlan(program: Command, environment: CommandEnvironment): void
 
 async function plan(flags: PlanFlags, { context }: CommandEnvironment): Promise<number> {
   // Loaded here, so that other commands start without the server's libraries.
-  const [{ loadConfig }, { planTables }] = await Promise.all([
-    import('../config/load.ts'),
+  const [{ loadPlan }, { planTables }] = await Promise.all([
+    import('../app/load-plan.ts'),
     import('../app/plan-tables.ts'),
   ])
   const report = await planTables(
-    await loadConfig({
+    await loadPlan({
       cwd: context.cwd,
       mode: 'start',
       ...(flags.config === undefined ? {} : { path: flags.config }),

@@ -144,6 +144,24 @@ describe('status and streams', () => {
     )
   })
 
+  test('status shows buckets, and what is wrong with them', async () => {
+    const buckets = [
+      {
+        name: 'logs',
+        stream: 'arrivals',
+        objects: 1200,
+        bytes: 5_000_000,
+        storedBytes: null,
+        uploads: 2,
+        problem: null,
+      },
+      { name: 'pictures', stream: 'arrivals', problem: 'the index cannot be used' },
+    ]
+    const { stdout } = await cli(['status', '--url', await startServer({ ...status, buckets })])
+    expect(stdout).toMatch(/logs +arrivals +1,200 +5\.0 MB +- +2/)
+    expect(stdout).toContain('pictures: the index cannot be used')
+  })
+
   test('status --watch goes on while the server is away, until Ctrl-C', async () => {
     let interrupt = (): void => {}
     let looks = 0

@@ -4,11 +4,13 @@ import { systemCodeOf } from '../runtime/errors.ts'
 import type { CommandEnvironment } from './command.ts'
 import { terminalWidth, type CliContext } from './context.ts'
 import { exitCodeOf, exitCodes } from './exit-codes.ts'
+import { addDead } from './dead.ts'
 import { addErase } from './erase.ts'
 import { addInit } from './init.ts'
 import { addMaintain } from './maintain.ts'
 import { renderFailure } from './output/failure.ts'
 import { styleFor } from './output/style.ts'
+import { addObjects } from './objects.ts'
 import { addPlan } from './plan.ts'
 import { addProve } from './prove.ts'
 import { addReceipt } from './receipt.ts'
@@ -49,9 +51,11 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   addSql(program, environment)
   addStreams(program, environment)
   addSites(program, environment)
+  addObjects(program, environment)
   addStatus(program, environment)
   addMaintain(program, environment)
   addErase(program, environment)
+  addDead(program, environment)
   addTag(program, environment)
   addRollback(program, environment)
   addVerify(program, environment)

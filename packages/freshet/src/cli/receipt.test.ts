@@ -43,7 +43,7 @@ describe('receipt', () => {
         '1,200 events for trades, received 2026-11-20T12:00:00.000Z',
         'committed to the table by snapshot 123456789012345, 2026-11-20T12:00:30.000Z',
         'in the log from position 1000 to 1500',
-        'events: 1,190 in queries, 9 there before, 1 in dead_letters',
+        'events: 1,190 in queries, 9 there before, 1 in the dead letters',
         '/data/lake/trades/data/a.parquet',
         '',
       ].join('\n'),

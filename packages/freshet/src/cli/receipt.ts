@@ -79,7 +79,7 @@ function stateLine({ state, snapshot, engine }: ReceiptAnswer): string {
 const words: Readonly<Record<string, string>> = {
   visible: 'in queries',
   deduplicated: 'there before',
-  deadLettered: 'in dead_letters',
+  deadLettered: 'in the dead letters',
   waiting: 'waiting',
   removed: 'removed since',
   missing: 'missing',

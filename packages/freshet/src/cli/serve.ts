@@ -33,7 +33,7 @@ export function addServe(program: Command, environment: CommandEnvironment, mode
     .option('--host <address>', 'loopback address to listen on')
     .option('--data-dir <folder>', 'where everything is kept')
     .option('--accept <change>', 'make a change of a table that the plan refuses, by the word it names', collect)
-    .addOption(new Option('--role <role>', 'run this part of the server only').choices(['gateway', 'engine']))
+    .addOption(new Option('--role <role>', 'run this part of the server only').choices(['gateway', 'engine', 'worker']))
     .addOption(
       new Option('--log-level <level>', 'least important log line to show')
         .choices(['debug', 'info', 'warn', 'error', 'silent'])
@@ -49,8 +49,8 @@ async function serve(
 ): Promise<number> {
   const startedMs = context.nowMs()
   // Loaded here, so that the client commands start without the server's libraries.
-  const [{ loadConfig }, { runServer }] = await Promise.all([import('../config/load.ts'), import('../app/server.ts')])
-  const plan = await loadConfig({
+  const [{ loadPlan }, { runServer }] = await Promise.all([import('../app/load-plan.ts'), import('../app/server.ts')])
+  const plan = await loadPlan({
     cwd: context.cwd,
     mode,
     ...(flags.config === undefined ? {} : { path: flags.config }),

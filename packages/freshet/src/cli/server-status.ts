@@ -9,6 +9,30 @@ export interface ServerStatus {
   engine: { available: boolean; catchingUp?: boolean }
   sites?: { registered: number | null; problem: string | null }
   streams: StatusStream[]
+  /** What takes events on: transforms and sinks; null while the worker does not answer. */
+  consumers?: StatusConsumer[] | null
+  buckets?: StatusBucket[] | null
+}
+
+interface StatusBucket {
+  name: string
+  stream: string
+  objects?: number | null
+  bytes?: number | null
+  /** When the server last measured it. */
+  storedBytes?: number | null
+  uploads?: number | null
+  problem?: string | null
+}
+
+interface StatusConsumer {
+  name: string
+  from: string
+  state: string
+  lagBytes?: number | null
+  events?: number | null
+  lastTakenAt?: string | null
+  problem?: string | null
 }
 
 export interface StatusProcess {

@@ -116,8 +116,60 @@ function renderStatus(found: ServerStatus, options: RenderStatusOptions): string
   text += table.text
   if (table.hiddenColumns.length > 0)
     text += `${style.dim(`Not shown for want of width: ${table.hiddenColumns.join(', ')}`)}\n`
-  return text + completeness(found, style)
+  return text + consumersText(found, options) + bucketsText(found, options) + completeness(found, style)
 }
+
+/** The consumers, if there are any, and what keeps those that do not get on. */
+function consumersText({ consumers }: ServerStatus, { style, width, nowMs }: RenderStatusOptions): string {
+  if (consumers === undefined || consumers === null || consumers.length === 0) return ''
+  const rows = consumers.map((consumer) => [
+    consumer.name,
+    consumer.from,
+    consumer.state,
+    present(consumer.lagBytes, formatBytes),
+    present(consumer.events, formatCount),
+    formatAge(consumer.lastTakenAt, nowMs),
+  ])
+  const problems = consumers.flatMap(({ name, problem }) =>
+    problem == null ? [] : [`${style.yellow(sanitiseCell(`${name}: ${problem}`))}\n`],
+  )
+  return `\n${renderTable(consumerColumns, rows, { style, width }).text}${problems.join('')}`
+}
+
+const consumerColumns = [
+  { name: 'consumer' },
+  { name: 'from' },
+  { name: 'state' },
+  { name: 'lag', align: 'right' },
+  { name: 'events', align: 'right' },
+  { name: 'last taken', align: 'right' },
+] as const
+
+/** The buckets, if there are any. */
+function bucketsText({ buckets }: ServerStatus, { style, width }: RenderStatusOptions): string {
+  if (buckets === undefined || buckets === null || buckets.length === 0) return ''
+  const rows = buckets.map((bucket) => [
+    bucket.name,
+    bucket.stream,
+    present(bucket.objects, formatCount),
+    present(bucket.bytes, formatBytes),
+    present(bucket.storedBytes, formatBytes),
+    present(bucket.uploads, formatCount),
+  ])
+  const problems = buckets.flatMap(({ name, problem }) =>
+    problem == null ? [] : [`${style.yellow(sanitiseCell(`${name}: ${problem}`))}\n`],
+  )
+  return `\n${renderTable(bucketColumns, rows, { style, width }).text}${problems.join('')}`
+}
+
+const bucketColumns = [
+  { name: 'bucket' },
+  { name: 'stream' },
+  { name: 'objects', align: 'right' },
+  { name: 'size', align: 'right' },
+  { name: 'stored', align: 'right' },
+  { name: 'uploads', align: 'right' },
+] as const
 
 function completeness({ sites, streams }: ServerStatus, style: Style): string {
   const problem = sites?.problem == null ? [] : [style.yellow(sanitiseCell(sites.problem))]

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { StreamReport, VerifyProgress, VerifyReport } from '../app/verify/report.ts'
+import type { BucketReport, StreamReport, VerifyProgress, VerifyReport } from '../app/verify/report.ts'
 import { FreshetError } from '../runtime/errors.ts'
 import type { Finding } from '../runtime/finding.ts'
 import { subcommand, type CommandEnvironment } from './command.ts'
@@ -22,7 +22,7 @@ const progressIntervalMs = 100
 const problemsShownMax = 50
 
 export function addVerify(program: Command, environment: CommandEnvironment): void {
-  subcommand(program, 'verify', 'check log, tables and ledger of a data folder, from its files')
+  subcommand(program, 'verify', 'check log, tables, ledger and objects of a data folder, from its files')
     .argument('[streams...]', 'streams to check (default: all)')
     .option('--config <file>', 'the configuration (default: freshet.config.ts)')
     .option('--data-dir <folder>', 'the data folder (default: the one of the configuration)')
@@ -35,11 +35,11 @@ export function addVerify(program: Command, environment: CommandEnvironment): vo
 
 async function verify(streams: string[], flags: VerifyFlags, { context }: CommandEnvironment): Promise<number> {
   // Loaded here, so that other commands start without the server's libraries.
-  const [{ loadConfig }, { verifyDataFolder }] = await Promise.all([
-    import('../config/load.ts'),
+  const [{ loadPlan }, { verifyDataFolder }] = await Promise.all([
+    import('../app/load-plan.ts'),
     import('../app/verify/verify.ts'),
   ])
-  const plan = await loadConfig({
+  const plan = await loadPlan({
     cwd: context.cwd,
     // Where `freshet dev` runs without a configuration there is a data folder all the same.
     mode: 'dev',
@@ -102,11 +102,15 @@ function render(report: VerifyReport, context: CliContext): string {
   const style = styleFor(context, context.stdout)
   const width = terminalWidth(context.stdout)
   const title = `${style.bold('Verified')} ${sanitiseCell(report.dataDir)} in ${report.seconds.toFixed(1)} s${report.deep ? ', in depth' : ''}`
-  if (report.streams.length === 0 && report.ok) return `${title}\n\nIt has no streams yet.\n`
+  if (report.streams.length === 0 && report.buckets.length === 0 && report.ok)
+    return `${title}\n\nIt has no streams yet.\n`
   const tables = [
     renderTable(logColumns, report.streams.filter(({ log }) => log !== null).map(logRow), { style, width }),
     renderTable(tableColumns, report.streams.filter(({ table }) => table !== null).map(tableRow), { style, width }),
     renderTable(ledgerColumns, report.streams.filter(({ ledger }) => ledger !== null).map(ledgerRow), { style, width }),
+    ...(report.buckets.length === 0
+      ? []
+      : [renderTable(bucketColumns, report.buckets.map(bucketRow), { style, width })]),
   ]
   const hidden = tables.flatMap(({ hiddenColumns }) => hiddenColumns)
   const parts = [title, ...tables.map(({ text }) => text.trimEnd())]
@@ -145,6 +149,10 @@ const ledgerColumns = [
   { name: 'ledger' },
   ...['rows', 'accepted', 'committed', 'deduplicated', 'dead letters', 'in flight'].map(right),
 ]
+const bucketColumns = [
+  { name: 'bucket' },
+  ...['objects', 'size', 'versions', 'blobs', 'stored', 'uploads', 'orphans'].map(right),
+]
 
 function logRow({ stream, log, inFlight }: StreamReport): string[] {
   const { segments, frames, events, bytes, start, end } = log!
@@ -178,4 +186,17 @@ function ledgerRow({ stream, ledger, inFlight }: StreamReport): string[] {
   const { rows, accepted, committed, deduplicated, deadLettered } = ledger!
   const counts = [rows, accepted, committed, deduplicated, deadLettered]
   return [stream, ...counts.map(formatCount), inFlight === null ? '-' : formatCount(inFlight.events)]
+}
+
+function bucketRow({ bucket, objects, bytes, versions, blobs, storedBytes, uploads, orphans }: BucketReport): string[] {
+  return [
+    bucket,
+    formatCount(objects),
+    formatBytes(bytes),
+    formatCount(versions),
+    formatCount(blobs),
+    formatBytes(storedBytes),
+    formatCount(uploads),
+    formatCount(orphans.files),
+  ]
 }

@@ -32,6 +32,10 @@ test('an empty configuration has all defaults', () => {
       orphanAgeMs: 86_400_000,
     },
     streams: {},
+    rollups: {},
+    sinks: {},
+    buckets: {},
+    configFile: null,
   })
   expect(engine).toEqual({
     memoryBytes: 512 * 2 ** 20,
@@ -178,6 +182,13 @@ describe('mistakes in streams', () => {
     ['a name with a space', { 'my stream': {} }, [`streams["my stream"]: ${pattern}; did you mean "my_stream"?`]],
     ['a name that begins with a digit', { '2x': {} }, [`streams["2x"]: ${pattern}; did you mean "s_2x"?`]],
     ['a name of no letters', { '!!': {} }, [`streams["!!"]: ${pattern}`]],
+    [
+      'a name of dead letters',
+      { orders_dead_letters: {} },
+      [
+        'streams.orders_dead_letters: names that end in "_dead_letters" belong to dead letters; did you mean "orders_letters"?',
+      ],
+    ],
     [
       'two names that are one in SQL',
       { trades: {}, Trades: {} },

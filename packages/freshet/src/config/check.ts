@@ -1,11 +1,23 @@
 import { resolve } from 'node:path'
 import type { z } from 'zod'
 import { configInvalid, isPlainObject, keyPath, kindOf, mistake, quoted, type Mistake } from './mistakes.ts'
-import { reservedStreamNames, streamNamePattern, type Plan, type StreamPlan } from './plan.ts'
+import {
+  deadLettersSuffix,
+  reservedStreamNames,
+  streamNamePattern,
+  type Plan,
+  type RollupPlan,
+  type StreamPlan,
+} from './plan.ts'
 import { formatSize } from './quantities.ts'
 import { knownKeys, settings, streamSettings, type Settings } from './settings.ts'
 import { nearest } from './spelling.ts'
+import { planBucket } from './buckets.ts'
+import { planRollup, widthMistakes } from './rollups.ts'
+import { planSink, type SinkKinds } from './sinks.ts'
+import { circleMistakes, Sources } from './sources.ts'
 import { planStream } from './stream-plan.ts'
+import { inheritTimes, planTransform, type TransformContext } from './transforms.ts'
 
 /** Values that stand above the file's, from the command line: each is reported by its option's name. */
 export interface Overrides {
@@ -26,6 +38,10 @@ export interface CheckOptions {
   overrides?: Overrides
   /** Folder that an overriding `dataDir` starts from; `baseDir` unless given. */
   cwd?: string
+  /** The kinds of sinks that there are. */
+  sinkKinds?: SinkKinds
+  /** The configuration's file, absolute, and a hash of the files that it imports. */
+  file?: { path: string; codeHash: string }
 }
 
 /**
@@ -39,13 +55,17 @@ export function checkConfig(words: unknown, options: CheckOptions): Plan {
   }
   const read = settings.safeParse(overridden(words, options.overrides ?? {}))
   const mistakes = read.success ? [...limitMistakes(read.data, words)] : mistakesOf(read.error, { schema: settings })
-  const streams = checkStreams(words['streams'], mistakes)
+  const context = { sources: new Sources(words), codeHash: options.file?.codeHash ?? '' }
+  const streams = checkStreams(words['streams'], mistakes, context)
+  const parts = checkParts(words, { ...context, streams, kinds: options.sinkKinds ?? {} }, mistakes)
   if (!read.success || mistakes.length > 0)
     throw configInvalid(subject, namedByOption(mistakes, options.overrides ?? {}))
-  return planOf(read.data, streams, options)
+  return planOf(read.data, { streams, ...parts }, options)
 }
 
-function planOf(words: Settings, streams: Record<string, StreamPlan>, options: CheckOptions): Plan {
+type Parts = Pick<Plan, 'streams' | 'rollups' | 'sinks' | 'buckets'>
+
+function planOf(words: Settings, parts: Parts, options: CheckOptions): Plan {
   const { http, limits, log, lake, sql, engine, upkeep } = words
   const dataFrom = options.overrides?.dataDir === undefined ? options.baseDir : (options.cwd ?? options.baseDir)
   return {
@@ -79,7 +99,8 @@ function planOf(words: Settings, streams: Record<string, StreamPlan>, options: C
       memoryBytes: upkeep.memory,
       orphanAgeMs: upkeep.orphanAge,
     },
-    streams,
+    ...parts,
+    configFile: options.file?.path ?? null,
     ...(options.overrides?.accept && { accept: [...options.overrides.accept] }),
   }
 }
@@ -115,7 +136,44 @@ function limitMistakes({ limits }: Settings, words: Record<string, unknown>): Mi
   ]
 }
 
-function checkStreams(words: unknown, mistakes: Mistake[]): Record<string, StreamPlan> {
+/** Rollups, sinks and buckets; their mistakes are added to `mistakes`. */
+function checkParts(
+  words: Record<string, unknown>,
+  context: TransformContext & { streams: Record<string, StreamPlan>; kinds: SinkKinds },
+  mistakes: Mistake[],
+): Omit<Parts, 'streams'> {
+  const each = <T extends object>(part: string, plan: (name: string, words: unknown, key: string) => T | Mistake[]) => {
+    const plans: Record<string, T> = {}
+    const own = words[part]
+    if (own === undefined) return plans
+    if (!isPlainObject(own)) {
+      mistakes.push(mistake(part, `must be an object of ${part} by name, not ${kindOf(own)}`))
+      return plans
+    }
+    for (const [name, one] of Object.entries(own)) {
+      const key = keyPath(part, name)
+      const problem = nameMistake(name, undefined, Object.keys(own), part.slice(0, -1))
+      const planned = plan(name, one, key)
+      if (problem !== undefined) mistakes.push({ key, ...problem })
+      if (Array.isArray(planned)) mistakes.push(...planned)
+      else if (problem === undefined) plans[name] = planned
+    }
+    return plans
+  }
+  const rollups = each('rollups', (name, one, key) => planRollup(name, one, key, { ...context, mistakesOf }))
+  const [taken, own] = [true, false].map((is) =>
+    Object.values(rollups).filter(({ name }) => Object.hasOwn(context.streams, name) === is),
+  ) as [RollupPlan[], RollupPlan[]]
+  for (const { name } of taken) mistakes.push(mistake(keyPath('rollups', name), 'a stream has this name already'))
+  const chains = new Map(own.map(({ name, from }) => [name, from]))
+  mistakes.push(...circleMistakes(chains, (name) => `${keyPath('rollups', name)}.from`))
+  mistakes.push(...widthMistakes(rollups))
+  const sinks = each('sinks', (name, one, key) => planSink(name, one, key, { ...context, mistakesOf }))
+  const buckets = each('buckets', (name, one, key) => planBucket(name, one, key, { ...context, mistakesOf }))
+  return { rollups, sinks, buckets }
+}
+
+function checkStreams(words: unknown, mistakes: Mistake[], context: TransformContext): Record<string, StreamPlan> {
   const plans: Record<string, StreamPlan> = {}
   if (words === undefined) return plans
   if (!isPlainObject(words)) {
@@ -138,10 +196,19 @@ function checkStreams(words: unknown, mistakes: Mistake[]): Record<string, Strea
       if (!read.success) continue
     }
     const plan = planStream(name, read.data, key)
+    const transform = planTransform(read.data, stream, key, context)
     if (Array.isArray(plan)) mistakes.push(...plan)
-    else if (problem === undefined) plans[name] = plan
+    if (Array.isArray(transform)) mistakes.push(...transform)
+    if (!Array.isArray(plan) && !Array.isArray(transform) && problem === undefined) {
+      plans[name] = transform === undefined ? plan : { ...plan, id: plan.id ?? '_event_id', transform }
+    }
   }
-  return plans
+  const sources = Object.values(plans).flatMap(({ name, transform }) =>
+    transform ? [[name, transform.from] as const] : [],
+  )
+  const circles = circleMistakes(new Map(sources), (name) => `${keyPath('streams', name)}.from`)
+  mistakes.push(...circles)
+  return circles.length === 0 ? inheritTimes(plans) : plans
 }
 
 /** The keys of a stream that were read. `time` and `timeUnit` are judged by each other, so they go together. */
@@ -157,13 +224,18 @@ function nameMistake(
   name: string,
   twin: string | undefined,
   taken: readonly string[],
+  what = 'stream',
 ): Omit<Mistake, 'key'> | undefined {
-  if (twin !== undefined) return { reason: `differs from the stream ${quoted(twin)} only by upper and lower case` }
+  if (twin !== undefined) return { reason: `differs from the ${what} ${quoted(twin)} only by upper and lower case` }
   if (reservedStreamNames.includes(name)) {
     return { reason: `the name is reserved (${reservedStreamNames.join(', ')})`, suggestion: `${name}_events` }
   }
+  if (name.endsWith(deadLettersSuffix)) {
+    const reason = `names that end in "${deadLettersSuffix}" belong to dead letters`
+    return { reason, suggestion: `${name.slice(0, -deadLettersSuffix.length)}_letters` }
+  }
   if (streamNamePattern.test(name)) return undefined
-  const reason = 'a stream name is 1 to 63 lower-case letters, digits and "_", a letter first'
+  const reason = `a ${what} name is 1 to 63 lower-case letters, digits and "_", a letter first`
   const mended = mendedName(name)
   return mended === '' || taken.includes(mended) ? { reason } : { reason, suggestion: mended }
 }

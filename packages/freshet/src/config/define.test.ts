@@ -51,7 +51,7 @@ describe('types of id and time', () => {
     stream({ schema: trade, partiton: 'day' })
     // @ts-expect-error a property that the JSON Schema lacks
     stream({ schema: { type: 'object', properties: { id: { type: 'string' } } }, id: 'key' })
-    expectTypeOf(stream({ schema: trade, id: 'id', time: 'at', partition: 'hour' })).toEqualTypeOf<StreamConfig>()
+    expectTypeOf(stream({ schema: trade, id: 'id', time: 'at', partition: 'hour' })).toExtend<StreamConfig>()
   })
 })
 

@@ -66,12 +66,124 @@ export interface StreamOptions<Schema> {
   retain?: Duration
   /** Field by which compaction sorts the rows of a file, before their event time. */
   sort?: string
+  /**
+   * What becomes of posted events that do not fit: `reject` tells the sender, `dead-letter` keeps them as dead letters and accepts the
+   * rest. Default `'reject'`.
+   */
+  invalid?: 'reject' | 'dead-letter'
 }
 
-/** Any stream. */
-export interface StreamConfig extends Omit<StreamOptions<$ZodType | JsonSchema>, 'id' | 'time'> {
+/** Columns that every event has besides its own. Times are texts: `2026-11-20T20:29:00.123Z`. */
+export interface SystemFields {
+  readonly _event_id: string
+  readonly _event_time: string
+  readonly _received_at: string
+  readonly _source?: string
+  readonly _tenant?: string
+}
+
+/** What a transform is given besides events. */
+export interface TransformContext {
+  /** Aborted when the call takes longer than `timeout`. */
+  readonly signal: AbortSignal
+  /** The bytes of an object that has arrived: for streams that a bucket fills. */
+  object(event: { bucket: string; sha256: string }): Promise<Uint8Array>
+}
+
+/** The type of a schema's events, as they are sent. */
+export type EventOf<Schema> = Schema extends $ZodType ? input<Schema> : Record<string, unknown>
+
+type Awaitable<T> = T | Promise<T>
+/** One event, several, or none. */
+type Made<T> = T | readonly T[] | null | undefined
+
+/** A stream that is made of another one. */
+export type DerivedOptions<Source, Schema, Result> = Omit<StreamOptions<Schema>, 'invalid'> & {
+  /** The stream that it is made of: as it is, so that its type is known, or by its name. */
+  from: StreamConfig<Source> | string
+  /** What one call may take. Default `'10 s'`. */
+  timeout?: Duration
+  /** What the thread that runs the function may hold. Default `'256 MiB'`. */
+  memory?: Size
+} & (
+    | {
+        /** One event to one, several, or none. It should be pure: it may be called again. */
+        each: (event: Source & SystemFields, context: TransformContext) => Awaitable<Made<Result>>
+        batch?: never
+        sql?: never
+      }
+    | {
+        /** Many events at once: what it returns for each, in the same order. */
+        batch: (
+          events: readonly (Source & SystemFields)[],
+          context: TransformContext,
+        ) => Awaitable<readonly Made<Result>[]>
+        each?: never
+        sql?: never
+      }
+    | {
+        /** A SELECT over the table `batch`; a column `_event_id` of it says which event a row was made of. */
+        sql: string
+        each?: never
+        batch?: never
+      }
+  )
+
+type BucketUnit = 'second' | 'minute' | 'hour' | 'day' | 'week' | 'month' | 'year'
+
+/** A rollup: a table of aggregates, a row for each bucket of time and group, that corrects itself. */
+export interface RollupConfig {
+  from: StreamConfig | RollupConfig | string
+  /** Width of a bucket, in UTC. */
+  bucket: Duration | `${number} ${BucketUnit}` | `${number} ${BucketUnit}s`
+  /** Columns that rows are grouped by, besides the bucket. */
+  by?: readonly string[]
+  /** Aggregates, SQL expressions by the name of their column: `{ high: 'max(price)' }`. */
+  select?: Readonly<Record<string, string>>
+  /** SQL condition on the rows of `from`; only with `select`. */
+  where?: string
+  /** In place of `select`: a SELECT over `from` that gives a column `bucket`, and those of `by`. */
+  sql?: string
+  partition?: PartitionUnit
+  retain?: Duration
+}
+
+/** A bucket of objects: each arrival is an event of `stream`. */
+export interface BucketConfig {
+  stream: StreamConfig | string
+  /** Largest object. Default `'5 GiB'`. */
+  maxObject?: Size
+  /** Whether objects are stored compressed with zstd, or its level. Default true. */
+  compress?: boolean | number
+  /** How long objects that were removed or replaced stay readable for transforms. Default `'7 days'`. */
+  keepDeleted?: Duration
+  /** Master keys, 32 bytes in base64, newest first: the first wraps new objects, the others are still read with. */
+  encrypt?: { keys: SecretConfig | readonly SecretConfig[] }
+}
+
+/** A secret: as it stands, or the environment variable that has it. */
+export type SecretConfig = string | { readonly env: string }
+
+/** Any sink, as `sink.postgres(...)` and the others make it. */
+export interface SinkConfig {
+  readonly kind: string
+  from: StreamConfig | string
+  /** Whether a new sink is given what the stream has already, or only what comes. Default `'all'`. */
+  start?: 'all' | 'new'
+}
+
+/** Any stream; `Event` is the type of its events, without system columns. */
+export interface StreamConfig<Event = unknown> extends Omit<StreamOptions<$ZodType | JsonSchema>, 'id' | 'time'> {
   id?: string
   time?: string
+  from?: StreamConfig | string
+  each?: (event: never, context: TransformContext) => unknown
+  batch?: (events: never, context: TransformContext) => unknown
+  sql?: string
+  timeout?: Duration
+  memory?: Size
+  /** Only for types. */
+  readonly '~event'?: Event
 }
 
 /** The whole configuration, as a user writes it. Every key may be left out. */
@@ -80,6 +192,9 @@ export interface Config {
   dataDir?: string
   /** Streams by name: `^[a-z][a-z0-9_]{0,62}$`. */
   streams?: Record<string, StreamConfig>
+  rollups?: Record<string, RollupConfig>
+  sinks?: Record<string, SinkConfig>
+  buckets?: Record<string, BucketConfig>
   http?: {
     /** Loopback only, as there is no authentication yet. Default `'127.0.0.1'`. */
     host?: string
@@ -157,7 +272,32 @@ export function defineConfig(config: Config): Config {
 
 /** Gives a stream its type, with `id` and `time` limited to fitting fields of the schema; returns it as it is. */
 export function stream<Schema extends $ZodType | JsonSchema = JsonSchema>(
-  options: StreamOptions<Schema>,
-): StreamConfig {
+  options: StreamOptions<Schema> & { from?: never },
+): StreamConfig<EventOf<Schema>>
+/** A stream that is made of another one: what its function is given is typed by the source, what it returns by the schema. */
+// oxlint-disable-next-line typescript/no-explicit-any -- of a stream that is named, nothing is known here
+export function stream<Source = any, Schema extends $ZodType | JsonSchema = JsonSchema>(
+  options: DerivedOptions<Source, Schema, NoInfer<EventOf<Schema>>> & { schema: Schema },
+): StreamConfig<EventOf<Schema>>
+// oxlint-disable-next-line typescript/no-explicit-any -- likewise
+export function stream<Source = any, Result = Record<string, unknown>>(
+  options: DerivedOptions<Source, JsonSchema, Result> & { schema?: never },
+): StreamConfig<Result>
+export function stream(options: object): StreamConfig {
   return options
+}
+
+/** Gives a rollup its type; returns it as it is. */
+export function rollup(options: RollupConfig): RollupConfig {
+  return options
+}
+
+/** Gives a bucket its type; returns it as it is. */
+export function bucket(options: BucketConfig): BucketConfig {
+  return options
+}
+
+/** The value of an environment variable, looked up when the server starts; never written down. */
+export function env(name: string): { readonly env: string } {
+  return { env: name }
 }

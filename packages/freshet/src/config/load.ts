@@ -1,12 +1,14 @@
-import { stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
 import { registerHooks } from 'node:module'
-import { basename, dirname, join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { FreshetError, systemCodeOf } from '../runtime/errors.ts'
 import { checkConfig, type Overrides } from './check.ts'
 import { explainLoadFailure } from './load-failure.ts'
 import { isPlainObject, kindOf } from './mistakes.ts'
 import type { Plan } from './plan.ts'
+import type { SinkKinds } from './sinks.ts'
 
 /** Names that a configuration file may have, in the order they are looked for. */
 export const configFileNames = [
@@ -24,6 +26,8 @@ export interface LoadOptions {
   /** In `dev` there need be no file: the plan is then all defaults, with the data folder in `cwd`. */
   mode: Plan['mode']
   overrides?: Overrides
+  /** The kinds of sinks that there are. */
+  sinkKinds?: SinkKinds
 }
 
 /**
@@ -36,8 +40,15 @@ export async function loadConfig(options: LoadOptions): Promise<Plan> {
   const overrides = { overrides: options.overrides ?? {}, cwd }
   const file = await findConfig(options)
   if (file === undefined) return checkConfig({}, { baseDir: resolve(cwd), mode, ...overrides })
-  const words = await configOf(file)
-  return checkConfig(words, { baseDir: dirname(file), mode, subject: basename(file), ...overrides })
+  const { words, codeHash } = await readConfig(file)
+  return checkConfig(words, {
+    baseDir: dirname(file),
+    mode,
+    subject: basename(file),
+    file: { path: file, codeHash },
+    ...(options.sinkKinds && { sinkKinds: options.sinkKinds }),
+    ...overrides,
+  })
 }
 
 /** Absolute path of the configuration file; undefined when there is none and none is needed. */
@@ -69,11 +80,21 @@ async function isFile(path: string): Promise<boolean> {
   }
 }
 
-/** What the file exports as its default: an object, or the explanation why not. */
-async function configOf(file: string): Promise<Record<string, unknown>> {
-  const exports = await runModule(file)
+/** A configuration as its file has it, functions included. */
+export interface ConfigWords {
+  words: Record<string, unknown>
+  /** Hash of the other files that it is made of: those that it imports, except packages. */
+  codeHash: string
+}
+
+/**
+ * Runs a configuration file.
+ * @throws FreshetError `config_invalid` when it cannot be run, or exports no configuration
+ */
+export async function readConfig(file: string): Promise<ConfigWords> {
+  const { exports, imported } = await runModule(file)
   const words = exports['default']
-  if (isPlainObject(words)) return words
+  if (isPlainObject(words)) return { words, codeHash: await hashOf(imported, dirname(file)) }
   const invalid = (message: string, hint: string) =>
     new FreshetError('config_invalid', `${basename(file)} ${message}`, { hint })
   if (words === undefined) {
@@ -96,11 +117,23 @@ let runs = 0
 /** The query that marks the modules of one run, so that neither they nor what they import come from an earlier run. */
 const runMark = 'freshet-config-run'
 
-/** Runs a module by Node's own type stripping; its exports. */
-async function runModule(file: string): Promise<Record<string, unknown>> {
+async function hashOf(files: readonly string[], folder: string): Promise<string> {
+  if (files.length === 0) return ''
+  const hash = createHash('sha256')
+  for (const file of files.toSorted())
+    hash
+      .update(relative(folder, file))
+      .update('\0')
+      .update(await readFile(file))
+  return hash.digest('hex')
+}
+
+/** Runs a module by Node's own type stripping; its exports, and the files that it imports beside packages. */
+async function runModule(file: string): Promise<{ exports: Record<string, unknown>; imported: string[] }> {
   const mark = `${runMark}=${++runs}`
   const entry = pathToFileURL(file)
   entry.search = mark
+  const imported = new Set<string>()
   const hooks = registerHooks({
     resolve(specifier, context, nextResolve) {
       // Only imports that this run makes are ours to touch.
@@ -108,13 +141,15 @@ async function runModule(file: string): Promise<Record<string, unknown>> {
       if (!ours) return nextResolve(specifier, context)
       const found = resolveOrOwn(specifier, () => nextResolve(specifier, context))
       if (!found.url.startsWith('file:') || found.url.includes('/node_modules/') || isOwn(found.url)) return found
+      if (specifier !== entry.href) imported.add(fileURLToPath(found.url.split('?')[0]!))
       const url = found.url.includes('?') ? found.url : `${found.url}?${mark}`
       // Without "type" in a package.json Node would first try CommonJS, and print a warning.
       return /\.ts\?/.test(url) ? { ...found, url, format: 'module-typescript' } : { ...found, url }
     },
   })
   try {
-    return (await import(entry.href)) as Record<string, unknown>
+    const exports = (await import(entry.href)) as Record<string, unknown>
+    return { exports, imported: [...imported] }
   } catch (error) {
     throw explainLoadFailure(error, file)
   } finally {

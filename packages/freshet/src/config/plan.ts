@@ -57,8 +57,8 @@ export interface StreamPlan {
   id: string | null
   /** Field that holds the event's time, and how it is written; null: event time is arrival time. */
   time: { field: string; unit: 'iso' | 's' | 'ms' | 'us' } | null
-  /** Width of the table's time partitions, and which time they are cut by. */
-  partition: { by: 'event_time' | 'received_at'; unit: 'hour' | 'day' | 'month' }
+  /** Width of the table's time partitions, and which time they are cut by: of tables of rollups, it is the bucket. */
+  partition: { by: 'event_time' | 'received_at' | 'bucket'; unit: 'hour' | 'day' | 'month' }
   /** Fields that had other names, under which events may still send them. Left out: none. */
   renames?: Rename[]
   /** Fields that the table is to have no longer; what events still send of them is not stored. Left out: none. */
@@ -67,6 +67,79 @@ export interface StreamPlan {
   retainMs?: number
   /** Column by which compaction sorts rows, before their event time. */
   sort?: string
+  /** How the stream is made of another one; left out: its events are posted. */
+  transform?: TransformPlan
+  /** What becomes of posted events that do not fit: they are rejected unless told otherwise. */
+  invalid?: 'dead-letter'
+}
+
+/** How a stream is made of another one. Functions are in the configuration file, at `streams.<name>.<kind>`. */
+export interface TransformPlan {
+  /** Name of the stream that it reads. */
+  from: string
+  /** `each` and `batch` are functions, `sql` a SELECT over the batch, which is the table `batch`. */
+  kind: 'each' | 'batch' | 'sql'
+  /** The statement, for the kind `sql`. */
+  sql?: string
+  /** Most events that it is given at once. */
+  batchEventsMax: number
+  /** What one call may take. */
+  timeoutMs: number
+  /** What its thread may hold. */
+  memoryBytes: number
+  /** Hash of its code, 12 hex digits. */
+  version: string
+}
+
+/** A table of aggregates, a row for each bucket of time and group. */
+export interface RollupPlan {
+  name: string
+  /** The stream or rollup that it is made of. */
+  from: string
+  /** Width of a bucket: fixed, or of a calendar, in UTC. */
+  bucket: { ms: number } | { unit: 'month' | 'year'; count: number }
+  /**
+   * A SELECT that gives its rows: `bucket` first, then the groups, then the aggregates. It reads `from` by its name, and is
+   * given the rows of whole buckets.
+   */
+  sql: string
+  /** Names of the columns that tell the rows of a bucket apart. */
+  by: string[]
+  partition: { unit: 'hour' | 'day' | 'month' }
+  /** As a stream's. */
+  retainMs?: number
+}
+
+/** A secret or an address: as it stands, or the name of the environment variable that has it. */
+export type Setting = string | { env: string }
+
+/** What takes a stream's events to another system. */
+export interface SinkPlan {
+  name: string
+  /** Folder of `sinks/`. */
+  kind: string
+  /** The stream that it reads. */
+  from: string
+  /** Whether a new sink is given what the stream has already, or only what comes. */
+  start: 'all' | 'new'
+  /** The kind's own settings, checked. Those that are functions are left out, and named in `functions`. */
+  options: Record<string, unknown>
+  functions: string[]
+}
+
+/** Where objects are put: each arrival is an event of a stream. */
+export interface BucketPlan {
+  name: string
+  /** The stream of its arrivals. */
+  stream: string
+  /** Largest object. */
+  objectBytesMax: number
+  /** zstd level; null: stored as it came. */
+  compress: number | null
+  /** How long the bytes of objects that were removed or replaced stay readable for transforms. */
+  keepDeletedMs: number
+  /** Master keys, base64 of 32 bytes each: the first wraps new keys, the others are still read with. null: not encrypted. */
+  encrypt: { keys: Setting[] } | null
 }
 
 export interface Plan {
@@ -126,12 +199,23 @@ export interface Plan {
     orphanAgeMs: number
   }
   streams: Record<string, StreamPlan>
+  rollups: Record<string, RollupPlan>
+  sinks: Record<string, SinkPlan>
+  buckets: Record<string, BucketPlan>
+  /** Absolute path of the file with the functions; null for a configuration without one. */
+  configFile: string | null
   /** Changes of tables that are made although they would be refused, by the words that their refusals name. Left out: none. */
   accept?: string[]
 }
 
 /** Names that a stream may have: what is a plain SQL identifier, a URL segment and a folder name at once. */
 export const streamNamePattern = /^[a-z][a-z0-9_]{0,62}$/
+
+/** What the names of streams of dead letters end with; no other stream may be called so. */
+export const deadLettersSuffix = '_dead_letters'
+
+/** Names that a log and its table may have: those of streams, and of their dead letters. */
+export const logNamePattern = /^[a-z][a-z0-9_]{0,75}$/
 
 /** Names that are taken. */
 export const reservedStreamNames: readonly string[] = [

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
+import { bucketSettings } from './buckets.ts'
+import { rollupSettings } from './rollups.ts'
 import { partitionSettings, settings, shapeOf, streamSettings } from './settings.ts'
 
 const page = readFileSync(new URL('../../../../docs/config.md', import.meta.url), 'utf8')
@@ -24,6 +26,8 @@ const expected = [
   ...rows(settings),
   ...rows(streamSettings, 'streams.NAME.'),
   ...rows(partitionSettings, 'streams.NAME.partition.'),
+  ...rows(rollupSettings, 'rollups.NAME.'),
+  ...rows(bucketSettings, 'buckets.NAME.'),
 ]
 
 test('docs/config.md has every key with its default and meaning, and no others', () => {

@@ -1,97 +1,26 @@
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { isPlainObject, kindOf } from './mistakes.ts'
-import { formatDuration, formatSize, readDuration, readSize, type Reading } from './quantities.ts'
-import { nearest } from './spelling.ts'
+import type { Reading } from './quantities.ts'
+import {
+  choice,
+  code,
+  duration,
+  flag,
+  GiB,
+  KiB,
+  MiB,
+  readChoice,
+  section,
+  setting,
+  size,
+  text,
+  TiB,
+  timerMsMax,
+  whole,
+} from './readers.ts'
 
-/**
- * The keys of a configuration with their defaults, ranges and meanings. Every value is read from the user's words by a reader
- * that says in a sentence what is wrong, so that zod's own messages are never needed for more than unknown keys.
- */
-
-/** The longest delay that a timer takes. */
-const timerMsMax = 2 ** 31 - 1
-const KiB = 2 ** 10
-const MiB = 2 ** 20
-const GiB = 2 ** 30
-const TiB = 2 ** 40
-
-/** A value that `read` understands, or a custom issue with the reason and, in `params`, the suggestion. */
-function setting<T>(read: (words: unknown) => Reading<T>) {
-  return z.unknown().transform((words, context): T => {
-    const reading = read(words)
-    if ('value' in reading) return reading.value
-    context.issues.push({
-      code: 'custom',
-      message: reading.reason,
-      input: words,
-      params: reading.suggestion === undefined ? {} : { suggestion: reading.suggestion },
-    })
-    return z.NEVER
-  })
-}
-
-/** An object that has these keys and no others; one that is left out has its defaults. */
-function section<Shape extends z.ZodRawShape>(shape: Shape) {
-  const object = z.custom<z.input<z.ZodObject<Shape>>>(isPlainObject, {
-    error: (issue) => `must be an object, not ${kindOf(issue.input)}`,
-    abort: true,
-  })
-  return object.pipe(z.strictObject(shape))
-}
-
-interface Range {
-  min: number
-  max: number
-}
-
-function inRange(reading: Reading<number>, { min, max }: Range, format: (value: number) => string): Reading<number> {
-  if (!('value' in reading) || (reading.value >= min && reading.value <= max)) return reading
-  return { reason: `must be from ${format(min)} to ${format(max)}, not ${format(reading.value)}` }
-}
-
-function size(range: Range) {
-  return setting((words) => inRange(readSize(words), range, formatSize))
-}
-
-function duration(range: Range) {
-  return setting((words) => inRange(readDuration(words), range, formatDuration))
-}
-
-function whole({ min, max }: Range) {
-  return setting((words): Reading<number> => {
-    if (typeof words === 'number' && Number.isInteger(words) && words >= min && words <= max) return { value: words }
-    return { reason: `must be a whole number from ${min} to ${max}, not ${kindOf(words)}` }
-  })
-}
-
-function text(what: string) {
-  return setting((words): Reading<string> => {
-    if (typeof words === 'string' && words.trim() !== '' && !words.includes('\0')) return { value: words }
-    return { reason: `must be ${what}, not ${kindOf(words)}` }
-  })
-}
-
-function flag() {
-  return setting((words): Reading<boolean> => {
-    return typeof words === 'boolean' ? { value: words } : { reason: `must be true or false, not ${kindOf(words)}` }
-  })
-}
-
-function choice<const Word extends string>(known: readonly Word[]) {
-  return setting((words) => readChoice(words, known))
-}
-
-function readChoice<Word extends string>(words: unknown, known: readonly Word[]): Reading<Word> {
-  const found = known.find((word) => word === words)
-  if (found !== undefined) return { value: found }
-  const list = known.map((word) => `"${word}"`).join(', ')
-  const suggestion = typeof words === 'string' ? nearest(words, known) : undefined
-  return {
-    reason: `must be one of ${list}, not ${kindOf(words)}`,
-    ...(suggestion === undefined ? {} : { suggestion }),
-  }
-}
+/** The keys of a configuration with their defaults, ranges and meanings. */
 
 const host = setting((words): Reading<string> => {
   if (typeof words !== 'string' || words === '')
@@ -201,6 +130,28 @@ export const streamSettings = section({
   retain: duration({ min: 3_600_000, max: 1000 * 365 * 86_400_000 })
     .optional()
     .describe('How long events are kept: a partition goes when all of it is older. At least 1 h. Left out: for ever.'),
+  from: z
+    .unknown()
+    .optional()
+    .describe('The stream that this one is made of, by name or as it is; `each`, `batch` or `sql` says how.'),
+  each: code()
+    .optional()
+    .describe('Function of one event of `from`: returns an event, several, or none (null); may be async.'),
+  batch: code().optional().describe('Function of a list of events of `from`: returns a list of lists, one for each.'),
+  sql: text('a SELECT over the table `batch`')
+    .optional()
+    .describe('SELECT over the events of `from`, given as the table `batch`, many at a time.'),
+  timeout: duration({ min: 1, max: 3_600_000 })
+    .optional()
+    .describe('What one call of `each`, `batch` or `sql` may take. Default 10 s.'),
+  memory: size({ min: 16 * MiB, max: 64 * GiB })
+    .optional()
+    .describe('What the thread that runs the function may hold. Default 256 MiB.'),
+  invalid: choice(['reject', 'dead-letter'])
+    .optional()
+    .describe(
+      'What becomes of posted events that do not fit: `reject` tells the sender, `dead-letter` keeps them as dead letters and accepts the rest. Default `reject`.',
+    ),
   sort: text('the name of a field')
     .optional()
     .describe(
@@ -307,6 +258,9 @@ export const settings = section({
       .describe("Files in a table's folder that nothing refers to are removed when they are this old. At least 1 h."),
   }).prefault({}),
   streams: z.unknown().optional().describe('The streams that are declared, by name.'),
+  rollups: z.unknown().optional().describe('Tables of aggregates that keep themselves up, by name.'),
+  sinks: z.unknown().optional().describe('Other systems that take events of streams, by name.'),
+  buckets: z.unknown().optional().describe('Where objects are put, by name.'),
 })
 
 /** What `settings` makes of the user's words. */

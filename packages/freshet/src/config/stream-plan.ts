@@ -20,6 +20,7 @@ export function planStream(name: string, words: StreamSettings, key: string): St
   const upkeep = {
     ...(words.retain !== undefined && { retainMs: words.retain }),
     ...(words.sort !== undefined && { sort: words.sort }),
+    ...(words.invalid === 'dead-letter' && { invalid: words.invalid }),
   }
   if (words.schema === undefined) {
     const mistakes = [

@@ -7,12 +7,14 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { eventNaming, type Naming } from '../config/field-names.ts'
 import type { Column, StreamPlan } from '../config/plan.ts'
+import type { DeadLetter } from '../events/dead-letter.ts'
 import type { Chunk, Position } from '../log/log.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { messageOf } from '../runtime/errors.ts'
 import type { ChunkFate } from './ledger/batch-tally.ts'
 import { blankEvent, findUnreadable, linesOf, withoutEvents, type Unreadable } from './chunk-lines.ts'
 import { UnfitField, type ColumnGrowth } from './column-growth.ts'
-import type { DeadLetter } from './dead-letters.ts'
+import { loadLetter } from './dead-letters.ts'
 import type { IdBook } from './dedup/id-book.ts'
 import { scanEvents, type ScannedEvents } from './dedup/scan.ts'
 import { selectEvents } from './present-value.ts'
@@ -37,8 +39,9 @@ export interface IntakeOptions {
   growth: ColumnGrowth
   /** The stream's columns as they are now, and the names that older values of other columns hide under. */
   columns: () => { known: readonly Column[]; hidden: ReadonlySet<string> }
-  /** Takes events that cannot be loaded; resolves once they are hot there. */
+  /** Takes events that cannot be loaded; resolves once they are durable in their own log, and throws when they are not. */
   onDeadLetters: (letters: DeadLetter[]) => Promise<void>
+  clock: Clock
 }
 
 export class ChunkIntake {
@@ -99,6 +102,12 @@ export class ChunkIntake {
     }
   }
 
+  /** Which of some lines DuckDB cannot read into the columns that they would give the stream. */
+  unreadable(lines: readonly Buffer[]): Promise<Unreadable[]> {
+    const bytes = Buffer.concat(lines)
+    return this.#findDead(bytes, scanEvents(bytes, lines.length, 'table', 0), [])
+  }
+
   /** The columns that the events in a file need. @throws UnfitField */
   async #columnsFor(file: string): Promise<readonly Column[]> {
     const { stream, growth, columns } = this.#options
@@ -151,7 +160,14 @@ export class ChunkIntake {
   #letter(chunk: Chunk, events: ScannedEvents, from: Position, { index, reason }: Unreadable): DeadLetter {
     const line = linesOf(chunk.bytes, events, [index])[0]!.toString('utf8').trimEnd()
     const position = from + BigInt(events.start[index]!)
-    return { stream: this.#options.stream.name, position, code: 'unreadable', reason, event: line }
+    const { stream, clock } = this.#options
+    return loadLetter(line, {
+      stream: stream.name,
+      position,
+      code: 'unreadable',
+      message: reason,
+      failedAtMs: clock.nowMs(),
+    })
   }
 }
 

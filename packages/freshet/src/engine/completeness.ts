@@ -21,6 +21,8 @@ export interface CompletenessOptions {
   clock: Clock
   /** The streams as they are now, in order. */
   streams: () => Iterable<ReportedStream>
+  /** Likewise what is made of them: with the stream whose sites count, and what its sources had reported of what is in it. */
+  made?: () => Iterable<ReportedStream & { of: string }>
 }
 
 /** One site, or source, of one stream. Times in milliseconds since 1970. */
@@ -69,11 +71,13 @@ export class Completeness {
   async through(streams: ReadonlySet<string> | 'all'): Promise<ReadonlyMap<string, number>> {
     await this.refresh()
     const found = new Map<string, number>()
-    for (const { name, sources } of this.#options.streams()) {
-      if (streams !== 'all' && !streams.has(name)) continue
-      const throughMs = completeThrough(this.#activeSites(name), sources)
+    const add = ({ name, sources }: ReportedStream, of = name): void => {
+      if (streams !== 'all' && !streams.has(name)) return
+      const throughMs = completeThrough(this.#activeSites(of), sources)
       if (throughMs !== undefined) found.set(name, throughMs)
     }
+    for (const stream of this.#options.streams()) add(stream)
+    for (const made of this.#options.made?.() ?? []) add(made, made.of)
     return found
   }
 

@@ -80,19 +80,20 @@ export async function writeDataFiles(
   return written
 }
 
-/** The rows of `select`, which has exactly `columns`, as data files of the table, one for each of its partitions. */
+/** The rows of `select`, which has exactly `columns`, as data files of the table, one for each of its partitions; in an order, if one is given. */
 export async function writeSelected(
   connection: DuckDBConnection,
   deps: Omit<WriteDeps, 'fileSystem'>,
-  request: Omit<WriteRequest, 'hot'> & { select: string },
+  request: Omit<WriteRequest, 'hot'> & { select: string; order?: string },
 ): Promise<WrittenFile[]> {
-  const { table, schema, select } = request
+  const { table, schema, select, order } = request
   const time = partitioning(table, schema)
   const partitions = await partitionsOf(connection, select, time)
   const written: WrittenFile[] = []
   for (const partition of partitions) {
     const filter = partitions.length === 1 ? '' : ` WHERE ${rangeFilter(time, partition)}`
-    written.push(await writeFile(connection, deps, request, time, partition, `SELECT * FROM (${select})${filter}`))
+    const rows = `SELECT * FROM (${select})${filter}${order === undefined ? '' : ` ORDER BY ${order}`}`
+    written.push(await writeFile(connection, deps, request, time, partition, rows))
   }
   return written
 }

@@ -1,56 +1,61 @@
 /**
- * Events that were acknowledged and cannot be loaded: they become rows of the stream `dead_letters`, with the reason, and are
- * never lost. A dead letter's id is its place in the log, so the same one, found again after a crash, is recognised.
+ * Dead letters as the engine has them: what it makes of events that it cannot load, and how it reads those that are in the log and not in
+ * their table yet.
+ *
+ * A letter is durable in its own log before the position behind its event is committed (I6). A crash between the two finds the event again;
+ * its letter has the same id and is left out then.
  */
-import type { StreamPlan } from '../config/plan.ts'
+import type { DeadLetter } from '../events/dead-letter.ts'
+import type { Log, Position } from '../log/log.ts'
 
-export interface DeadLetter {
-  stream: string
-  /** Where the event starts in the log of its stream. */
-  position: bigint
-  code: string
-  reason: string
-  /** The event's line as the log has it. */
-  event: string
+/** The letter of an event that cannot be loaded. @param line as the log has it, without its end */
+export function loadLetter(
+  line: string,
+  about: Pick<DeadLetter, 'stream' | 'position' | 'code' | 'message' | 'failedAtMs'>,
+): DeadLetter {
+  const { _event_id, _event_time, _received_at, _source, _tenant } = JSON.parse(line) as Record<string, string>
+  return {
+    ...about,
+    stage: 'load',
+    event: line,
+    eventId: _event_id!,
+    eventTime: _event_time!,
+    receivedAt: _received_at!,
+    ...(_source !== undefined && { source: _source }),
+    ...(_tenant !== undefined && { tenant: _tenant }),
+  }
 }
 
-export const deadLetterStream: StreamPlan = {
-  name: 'dead_letters',
-  schema: null,
-  columns: [
-    { name: 'stream', type: { kind: 'string' } },
-    { name: 'position', type: { kind: 'long' } },
-    { name: 'code', type: { kind: 'string' } },
-    { name: 'reason', type: { kind: 'string' } },
-    { name: 'event', type: { kind: 'string' } },
-  ],
-  open: false,
-  id: '_event_id',
-  time: { field: '_event_time', unit: 'iso' },
-  partition: { by: 'event_time', unit: 'day' },
+/** A letter as its log has it. */
+export type LoggedLetter = Record<string, unknown> & {
+  _event_id: string
+  _received_at: string
+  _source?: string
+  stage: string
+  position?: number
 }
 
-/** Dead letters as log lines of their own stream. The event goes in as text, since it may be no JSON that DuckDB reads. */
-export function deadLetterLines(letters: readonly DeadLetter[]): Buffer {
-  const lines = letters.map((letter) => {
-    const { _event_time, _received_at, _source } = systemFieldsOf(letter.event)
-    return `${JSON.stringify({
-      _event_id: `${letter.stream}:${letter.position}`,
-      _event_time,
-      _received_at,
-      _source,
-      stream: letter.stream,
-      position: Number(letter.position),
-      code: letter.code,
-      reason: letter.reason,
-      event: letter.event,
-    })}\n`
-  })
-  return Buffer.from(lines.join(''))
-}
+const partition = 0
+const chunkBytesMax = 8 * 1024 * 1024
 
-/** The system fields at the start of a line, which the gateway wrote. */
-function systemFieldsOf(line: string): { _event_time: string; _received_at: string; _source: string | undefined } {
-  const fields = JSON.parse(line) as { _event_time: string; _received_at: string; _source?: string }
-  return { _event_time: fields._event_time, _received_at: fields._received_at, _source: fields._source }
+/**
+ * Calls `onLetter` for each letter that a log has from a position on, those that are there twice twice.
+ * @param name of the stream of letters
+ * @throws FreshetError `log_trimmed` when the log no longer reaches back to `from`
+ */
+export async function eachLoggedLetter(
+  log: Pick<Log, 'read' | 'ends'>,
+  name: string,
+  from: Position,
+  onLetter: (letter: LoggedLetter) => void,
+): Promise<void> {
+  const end = (await log.ends(name)).get(partition) ?? 0n
+  for (let at = from; at < end;) {
+    const { bytes, next } = await log.read(name, partition, at, chunkBytesMax)
+    if (bytes.length === 0) return
+    for (const line of bytes.toString('utf8').split('\n')) {
+      if (line.startsWith('{"_event_id"')) onLetter(JSON.parse(line) as LoggedLetter)
+    }
+    at = next
+  }
 }

@@ -31,7 +31,10 @@ export async function engineMetrics(
   )
   const loaded = counter('events_loaded_total', 'Events loaded since the engine started')
   const repeats = counter('events_deduplicated_total', 'Repeats left out since the engine started')
-  const dead = counter('events_dead_lettered_total', 'Events sent to dead_letters since the engine started')
+  const dead = counter(
+    'events_dead_lettered_total',
+    'Events that could not be loaded and became dead letters, since the engine started',
+  )
   const all = [...loaders]
   const { streams } = await engineStatus(all, new Set(), log, clock, reports)
   for (const status of streams) {

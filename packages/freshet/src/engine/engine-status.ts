@@ -25,7 +25,7 @@ export interface StreamStatus {
   bytes: number
   freshnessMs: { p50: number; p99: number } | null
   lastCommitAt: string | null
-  /** Repeats that were left out, and events in `dead_letters`: all there ever were, by the ledger. */
+  /** Repeats that were left out, and events that became dead letters: all there ever were, by the ledger. */
   duplicates: number
   deadLetters: number
   /** The ledger's sums; null for a stream without a log, or when its ledger is damaged. */

@@ -6,31 +6,31 @@
  */
 import type { Server } from 'node:http'
 import { join } from 'node:path'
-import { streamNamePattern, type Plan, type StreamPlan } from '../config/plan.ts'
-import type { Catalog } from '../lake/catalog.ts'
+import { logNamePattern, type StreamPlan } from '../config/plan.ts'
+import {
+  appendDeadLetters,
+  deadLettersOf,
+  formerDeadLetters,
+  deadLetterStream,
+  letteredStream,
+  type DeadLetter,
+} from '../events/dead-letter.ts'
 import type { CommitLimits } from '../lake/commit.ts'
-import type { Log } from '../log/log.ts'
-import type { Clock } from '../runtime/clock.ts'
 import type { ErrorCode } from '../runtime/error-codes.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
-import type { FileSystem } from '../runtime/file-system.ts'
-import type { Logger } from '../runtime/logging.ts'
 import { Mutex } from '../runtime/mutex.ts'
-import type { Random } from '../runtime/random.ts'
-import type { Timers } from '../runtime/timers.ts'
-import type { SiteReader } from '../sites/site-registry.ts'
-import type { ObjectStore } from '../storage/object-store.ts'
+import { BackFills } from './back-fill/back-fill.ts'
+import { answerBackFill } from './back-fill/routes.ts'
 import { CatchUp } from './catch-up.ts'
 import { Completeness, type ReportedStream, type StreamReport } from './completeness.ts'
-import { deadLetterLines, deadLetterStream, type DeadLetter } from './dead-letters.ts'
 import { IdMemory } from './dedup/id-memory.ts'
 import { Database } from './duckdb.ts'
+import type { Engine, EngineDeps } from './engine-deps.ts'
 import { engineMetrics } from './engine-metrics.ts'
 import { engineStatus } from './engine-status.ts'
 import type { ErasableStream } from './erasure/erasures.ts'
 import { Erasures } from './erasure/erasures.ts'
 import { answerChange } from './erasure/routes.ts'
-import type { SearchLog } from './erasure/search.ts'
 import { applyPlan } from './evolution/apply-plan.ts'
 import { planWithoutConfig } from './evolution/stream-record.ts'
 import { serve } from './http.ts'
@@ -38,7 +38,15 @@ import { QueryRunner } from './query/run.ts'
 import { StreamViews } from './query/stream-views.ts'
 import { Readers } from './readers.ts'
 import { Receipts } from './receipts/receipts.ts'
+import type { DeadLetters } from './letters/dead-letters.ts'
+import { openLetters } from './letters/open-letters.ts'
+import { answerLetters } from './letters/routes.ts'
+import { openReplays } from './replay/open-replays.ts'
+import type { StreamReplays } from './replay/replays.ts'
+import { answerReplays } from './replay/routes.ts'
 import { emptyScratch } from './scratch.ts'
+import { openRollupTable, rollupNames } from './rollups/open-rollups.ts'
+import { Rollups } from './rollups/rollups.ts'
 import { StreamLoader } from './stream-loader.ts'
 import { StreamTable } from './stream-table.ts'
 import type { StreamTableDeps } from './stream-table-deps.ts'
@@ -46,44 +54,7 @@ import { SystemTables, systemTableNames } from './system-tables.ts'
 import { TableRefs } from './table-refs.ts'
 import { Upkeep } from './upkeep/upkeep.ts'
 
-export interface EngineDeps extends Pick<CommitLimits, 'merge'> {
-  plan: Plan
-  log: Log
-  catalog: Catalog
-  store: ObjectStore
-  /** The sites whose reports count. */
-  sites: SiteReader
-  /** Streams that have a log already, declared or not. */
-  existingStreams?: readonly string[]
-  /** Folder of the log, where it is one of files. */
-  logDir: string
-  /** Folder of the tables: what the store's keys are relative to. */
-  lakeDir: string
-  /** Scratch; emptied at the start. */
-  tmpDir: string
-  /** What is kept to save work and can be made again; here, which ids the tables hold. */
-  cacheDir: string
-  /** Where erasures are taken down, and how the log is searched after one; left out, nothing can be erased. */
-  erasures?: { dir: string; searchLog: SearchLog }
-  /** Path of the unix socket to listen on. */
-  socket: string
-  fileSystem: FileSystem
-  clock: Clock
-  timers: Timers
-  random: Random
-  logger: Logger
-  version: string
-  /** A simulation has a database of its own, and no socket. */
-  openDatabase?: typeof Database.open
-  serve?: typeof serve
-}
-
-export interface Engine {
-  /** Begins to load and to answer. */
-  start(): Promise<void>
-  /** Stops answering, commits what is hot, and closes. */
-  stop(): Promise<void>
-}
+export type { Engine, EngineDeps } from './engine-deps.ts'
 
 /** Opens the database and every stream's table. */
 export async function openEngine(deps: EngineDeps): Promise<Engine> {
@@ -112,33 +83,52 @@ class StreamEngine implements Engine {
   readonly #opening = new Mutex()
   readonly #turns = new Mutex()
   readonly #declared: ReadonlySet<string>
-  #deadLetters: StreamLoader | undefined
   #server: Server | undefined
   #unsubscribe: (() => void) | undefined
   #catchUp: CatchUp | undefined
   #upkeep: Upkeep | undefined
   #erasures: Erasures | undefined
+  #letters: DeadLetters | undefined
+  #replays: StreamReplays | undefined
   #running = false
+  #rollupNames: ReadonlySet<string> = new Set()
+  readonly #rollupTables = new Map<string, StreamTable>()
+  readonly #rollups: Rollups
 
   constructor(deps: EngineDeps, database: Database) {
     this.#deps = { ...deps, snapshotsMax: deps.plan.lake.snapshots.max }
     this.#database = database
     this.#idMemory = new IdMemory(deps.plan.engine.idMemoryBytes)
     this.#declared = new Set(Object.keys(deps.plan.streams))
+    this.#rollups = new Rollups({
+      ...this.#deps,
+      readers: this.#readers,
+      tmpDir: join(deps.tmpDir, 'rollups'),
+      tableOf: (name) => this.#tableOf(name),
+      tables: () => this.#rollupTables.values(),
+      openDatabase: deps.openDatabase ?? ((options) => Database.open(options)),
+    })
     this.#completeness = new Completeness({
       sites: deps.sites,
       clock: deps.clock,
       streams: () => this.#reportedStreams(),
+      made: () => this.#rollups.reported(),
     })
   }
 
   async openStreams(): Promise<void> {
     const { plan, catalog, logger, existingStreams = [] } = this.#deps
     await applyPlan(this.#deps, plan)
-    this.#deadLetters = await this.#openStream(deadLetterStream)
-    const names = new Set([...Object.keys(plan.streams), ...(await catalog.tables()), ...existingStreams])
+    this.#rollupNames = await rollupNames(plan, catalog)
+    const names = new Set([
+      ...Object.keys(plan.streams),
+      ...(await catalog.tables()),
+      ...existingStreams,
+      ...this.#rollupNames,
+    ])
     for (const name of names) {
-      await this.#open(name).catch((error: unknown) => {
+      const open = this.#rollupNames.has(name) ? this.#openRollup(name) : this.#open(name)
+      await open.catch((error: unknown) => {
         // A table that is damaged, or that another engine made unreadable, must not keep the others away.
         if (!(error instanceof FreshetError && unreadableCodes.has(error.code))) throw error
         logger.error({ stream: name, error: error.message, hint: error.hint }, 'stream cannot be opened')
@@ -152,15 +142,16 @@ class StreamEngine implements Engine {
     // Before anything is loaded: reports of registered sites are not forgotten. A damaged registry keeps nobody from starting.
     await completeness.refresh().catch(() => undefined)
     this.#running = true
-    const loaders = [...this.#loaders.values()].filter((loader) => loader !== this.#deadLetters)
+    const loaders = [...this.#loaders.values()].filter(({ table }) => table.hasLog)
     const catchUp = await CatchUp.start({ loaders, log, timers, waitMsMax: plan.sql.catchUpMsMax })
     this.#catchUp = catchUp
     this.#unsubscribe = log.subscribe((stream) => this.#onGrowth(stream))
     const upkeep = await this.#openUpkeep()
     const erasures = await this.#openErasures()
     const keptSources = (): ReadonlySet<string> => completeness.recentSites()
-    const tableOf = (name: string): StreamTable | undefined => this.#loaders.get(name)?.table
+    const tableOf = (name: string): StreamTable | undefined => this.#tableOf(name)
     const refs = new TableRefs({ ...this.#deps, database: this.#database, keptSources, tableOf })
+    const backFills = new BackFills({ ...this.#deps, database: this.#database, readers: this.#readers, tableOf })
     const systemTables = new SystemTables({
       connection: await this.#database.connect(),
       log,
@@ -168,6 +159,7 @@ class StreamEngine implements Engine {
       lakeDir,
       declared: this.#declared,
       loaders: () => this.#loaders.values(),
+      rollups: this.#rollups,
       completeness,
       maintenance: () => upkeep.rows(),
     })
@@ -176,7 +168,7 @@ class StreamEngine implements Engine {
       store,
       lakeDir,
       readers: this.#readers,
-      stateOf: (stream, generation) => this.#loaders.get(stream)?.table.stateAt(generation),
+      stateOf: (stream, generation) => this.#tableOf(stream)?.stateAt(generation),
     })
     const runner = new QueryRunner({
       database: this.#database,
@@ -184,7 +176,10 @@ class StreamEngine implements Engine {
       random,
       tmpDir,
       ...plan.sql,
-      context: () => ({ streams: new Set(this.#loaders.keys()), systemTables: systemTableNames }),
+      context: () => ({
+        streams: new Set([...this.#loaders.keys(), ...this.#rollupTables.keys()]),
+        systemTables: systemTableNames,
+      }),
       completeThrough: (streams) => completeness.through(streams),
       refreshTables: () => this.#refreshTables(),
       refreshSystemTables: (names) => systemTables.refresh(names),
@@ -203,6 +198,19 @@ class StreamEngine implements Engine {
       timeoutMs: plan.sql.timeoutMs,
       tableOf: (stream) => this.#loaders.get(stream)?.table,
     })
+    const parts = {
+      ...this.#deps,
+      database: this.#database,
+      loaders: this.#loaders,
+      views,
+      ready: (signal: AbortSignal) => catchUp.ready(signal),
+      keptSources,
+      holdUpkeep: <T>(work: () => Promise<T>) => upkeep.hold(work),
+    }
+    const letters = await openLetters(parts)
+    const replays = await openReplays(parts)
+    this.#replays = replays
+    this.#letters = letters
     // How far streams are complete is left out while the site registry cannot be read; the gateway says why.
     const reports = (): Promise<ReadonlyMap<string, StreamReport> | undefined> =>
       completeness.report().catch(() => undefined)
@@ -210,15 +218,25 @@ class StreamEngine implements Engine {
       socket,
       runner,
       logger,
-      status: async () => engineStatus(this.#loaders.values(), this.#declared, log, clock, await reports()),
+      status: async () => ({
+        ...(await engineStatus(this.#loaders.values(), this.#declared, log, clock, await reports())),
+        rollups: await this.#rollups.status((names) => completeness.through(names)),
+      }),
       metrics: async () => engineMetrics(this.#loaders.values(), log, clock, await reports()),
       receipt: (text, signal) => receipts.find(text, signal),
       upkeep,
-      change: (request) => answerChange({ erasures, refs }, request),
+      change: async (request) =>
+        (await answerLetters(letters, request)) ??
+        (await answerReplays(replays, request)) ??
+        (await answerBackFill(backFills, request)) ??
+        answerChange({ erasures, refs }, request),
       readiness: () => ({ ready: this.#running, catchingUp: catchUp.isBehind }),
     })
+    this.#rollups.start()
     upkeep.start()
     erasures?.start()
+    letters?.start()
+    replays?.start()
   }
 
   async #openErasures(): Promise<Erasures | undefined> {
@@ -231,8 +249,9 @@ class StreamEngine implements Engine {
       idDir: join(cacheDir, 'ids'),
       scratchDir: tmpDir,
       keptSources: () => this.#completeness.recentSites(),
+      made: this.#rollups,
       streamOf: (name) => erasableStream(this.#loaders.get(name)),
-      deadLetters: erasableStream(this.#deadLetters!),
+      lettersOf: (name) => erasableStream(this.#loaders.get(deadLettersOf(name))),
       holdUpkeep: (work) => this.#upkeep!.hold(work),
     })
     return this.#erasures
@@ -245,7 +264,7 @@ class StreamEngine implements Engine {
       dir: join(cacheDir, 'upkeep'),
       tmpDir: join(tmpDir, 'upkeep'),
       keptSources: () => this.#completeness.recentSites(),
-      tables: () => [...this.#loaders.values()].map(({ table }) => table),
+      tables: () => this.#tables(),
       openDatabase: openDatabase ?? ((options) => Database.open(options)),
     })
     return this.#upkeep
@@ -257,30 +276,38 @@ class StreamEngine implements Engine {
     this.#server?.close()
     this.#server?.closeIdleConnections()
     this.#catchUp?.stop()
-    // An erasure holds upkeep back, which waits for it.
+    // They hold upkeep back, which waits for them.
+    await this.#replays?.stop()
+    await this.#letters?.stop()
     await this.#erasures?.stop()
     await this.#upkeep?.stop()
-    for (const loader of this.#loaders.values()) if (loader !== this.#deadLetters) await loader.stop()
-    // What could not be committed is loaded again from the log.
-    await this.#deadLetters?.table.flush().catch((error: unknown) => {
-      this.#deps.logger.error({ stream: deadLetterStream.name, error: messageOf(error) }, 'commit failed')
-    })
+    await this.#rollups.stop()
+    for (const loader of this.#loaders.values()) if (loader.table.hasLog) await loader.stop()
     this.#server?.closeAllConnections()
-    for (const { table } of this.#loaders.values()) table.close()
+    for (const table of this.#tables()) table.close()
     this.#database.close()
     await emptyScratch(this.#deps.tmpDir)
+  }
+
+  #tableOf(name: string): StreamTable | undefined {
+    return this.#loaders.get(name)?.table ?? this.#rollupTables.get(name)
+  }
+
+  /** Those of streams, and of rollups. */
+  #tables(): StreamTable[] {
+    return [...[...this.#loaders.values()].map(({ table }) => table), ...this.#rollupTables.values()]
   }
 
   /** What SQL shows of each stream's sources, by name of the stream. */
   #reportedStreams(): ReportedStream[] {
     return [...this.#loaders.values()]
-      .filter((loader) => loader !== this.#deadLetters)
+      .filter(({ table }) => table.hasLog && letteredStream(table.stream.name) === undefined)
       .map(({ table }) => ({ name: table.stream.name, sources: table.sources }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async #refreshTables(): Promise<boolean> {
-    const changed = await Promise.all([...this.#loaders.values()].map(({ table }) => table.refresh()))
+    const changed = await Promise.all(this.#tables().map((table) => table.refresh()))
     return changed.includes(true)
   }
 
@@ -290,7 +317,7 @@ class StreamEngine implements Engine {
       loader.wake()
       return
     }
-    if (!streamNamePattern.test(stream)) return
+    if (!logNamePattern.test(stream) || this.#rollupNames.has(stream)) return
     this.#open(stream).catch((error: unknown) => {
       this.#deps.logger.error({ stream, error: messageOf(error) }, 'stream cannot be opened')
     })
@@ -300,57 +327,63 @@ class StreamEngine implements Engine {
   #open(name: string): Promise<void> {
     return this.#opening.run(async () => {
       if (this.#loaders.has(name)) return
-      const { plan: words, catalog } = this.#deps
-      const declared = Object.hasOwn(words.streams, name) ? words.streams[name] : undefined
-      const plan = declared ?? planWithoutConfig(name, await catalog.load(name))
-      const loader = await this.#openStream(plan)
-      if (this.#running) loader.start()
+      const loader = await this.#openStream(await this.#planOf(name))
+      if (this.#running && loader.table.hasLog) loader.start()
     })
   }
 
-  async #openStream(stream: StreamPlan): Promise<StreamLoader> {
-    const { plan, log, clock, timers, store, logger } = this.#deps
-    const own = stream === deadLetterStream
-    const tableDeps: StreamTableDeps = {
+  async #planOf(name: string): Promise<StreamPlan> {
+    const { plan, catalog } = this.#deps
+    const declared = (stream: string): StreamPlan | undefined =>
+      Object.hasOwn(plan.streams, stream) ? plan.streams[stream] : undefined
+    const lettered = letteredStream(name)
+    if (lettered !== undefined) return deadLetterStream(lettered, declared(lettered)?.retainMs)
+    return declared(name) ?? planWithoutConfig(name, await catalog.load(name))
+  }
+
+  async #openRollup(name: string): Promise<void> {
+    this.#rollupTables.set(name, await openRollupTable(name, this.#deps.plan.rollups[name], this.#tableDeps(name)))
+  }
+
+  #tableDeps(name: string): Omit<StreamTableDeps, 'hasLog' | 'onDeadLetters' | 'onOvertaken'> {
+    return {
       ...this.#deps,
       idDir: join(this.#deps.cacheDir, 'ids'),
       idMemory: this.#idMemory,
       database: this.#database,
       readers: this.#readers,
+      keptSources: () => this.#completeness.recentSites(),
+      onShown: () => this.#rollups.onShown(name),
+    }
+  }
+
+  async #openStream(stream: StreamPlan): Promise<StreamLoader> {
+    const { plan, log, clock, timers, store, logger } = this.#deps
+    const isLetters = letteredStream(stream.name) !== undefined
+    const tableDeps: StreamTableDeps = {
+      ...this.#tableDeps(stream.name),
       onDeadLetters: async (letters) => {
-        if (own) throw new Error(`A dead letter cannot be loaded: ${letters[0]?.reason}`)
+        if (isLetters) throw new Error(`A dead letter cannot be loaded: ${letters[0]?.message}`)
         await this.#addDeadLetters(letters)
       },
-      hasLog: !own,
-      keptSources: () => this.#completeness.recentSites(),
-      onOvertaken: () => {
-        this.#loaders.get(stream.name)?.wake()
-        if (own) for (const other of this.#loaders.values()) if (other !== this.#deadLetters) other.table.distrust()
-      },
-      flushDeadLetters: async () => own || this.#deadLetters?.table.flush(),
+      hasLog: stream.name !== formerDeadLetters,
+      onOvertaken: () => this.#loaders.get(stream.name)?.wake(),
     }
     const table = await StreamTable.open(stream, tableDeps)
-    const loader = new StreamLoader(table, { plan, log, clock, timers, logger, turns: this.#turns, store })
+    const { heldBy = async () => undefined } = this.#deps
+    const loader = new StreamLoader(table, { plan, log, clock, timers, logger, turns: this.#turns, store, heldBy })
     this.#loaders.set(stream.name, loader)
     return loader
   }
 
   async #addDeadLetters(letters: readonly DeadLetter[]): Promise<void> {
-    const { clock, logger } = this.#deps
-    const loader = this.#deadLetters!
-    const bytes = deadLetterLines(letters)
-    const from = loader.table.position
-    const next = from + BigInt(bytes.length)
-    const receivedAtMs = clock.nowMs()
-    const stats = await loader.table.load({ bytes, count: letters.length, next, batches: [], receivedAtMs }, from)
-    loader.stats.note(clock.nowMs(), clock.nowMs(), stats)
-    const { stream, reason } = letters[0]!
-    logger.warn({ stream, count: letters.length, reason }, 'events went to dead_letters')
+    const { log, logger } = this.#deps
+    await appendDeadLetters(log, letters)
+    const { stream, message } = letters[0]!
+    logger.warn({ stream, count: letters.length, reason: message }, 'events went to the dead letters')
   }
 }
 
-function erasableStream(loader: StreamLoader): ErasableStream
-function erasableStream(loader: StreamLoader | undefined): ErasableStream | undefined
 function erasableStream(loader: StreamLoader | undefined): ErasableStream | undefined {
-  return loader && { kept: loader.table, commitUpTo: (position, signal) => loader.commitUpTo(position, signal) }
+  return loader && { kept: loader.table, trimUpTo: (position, signal) => loader.trimUpTo(position, signal) }
 }

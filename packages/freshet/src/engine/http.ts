@@ -2,10 +2,10 @@
  * The engine's own HTTP server, on a unix socket that only this user can open: SQL, status, metrics, readiness. The gateway
  * forwards to it.
  */
-import { chmod, rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { FreshetError, toProblem } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/logging.ts'
+import { listenOnSocket } from '../runtime/socket-server.ts'
 import type { RouteAnswer, RouteRequest } from './erasure/routes.ts'
 import { maintenanceRequest } from './upkeep/maintenance-request.ts'
 import type { Upkeep } from './upkeep/upkeep.ts'
@@ -30,17 +30,10 @@ const bodyBytesMax = 1024 * 1024
 const receiptsPath = '/v1/receipts/'
 const maintenancePath = '/v1/maintenance/'
 
-export async function serve(options: EngineHttpOptions): Promise<Server> {
-  const server = createServer((request, response) => {
+export function serve(options: EngineHttpOptions): Promise<Server> {
+  return listenOnSocket(options.socket, (request, response) => {
     void answer(options, request, response).catch((error: unknown) => fail(options, response, error))
   })
-  await rm(options.socket, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(options.socket, resolve)
-  })
-  await chmod(options.socket, 0o600)
-  return server
 }
 
 async function answer(options: EngineHttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -71,7 +64,9 @@ async function answer(options: EngineHttpOptions, request: IncomingMessage, resp
       const found = await options.change({ method: request.method ?? '', path, body: () => readBody(request) })
       if (found === undefined)
         throw new FreshetError('not_found', `The engine has no ${request.method} ${url.pathname}.`)
-      return sendJson(response, found.status, found.value)
+      return found.value instanceof Uint8Array
+        ? sendLines(response, found.status, found.value)
+        : sendJson(response, found.status, found.value)
     }
   }
 }
@@ -207,6 +202,12 @@ function sendJson(response: ServerResponse, status: number, value: unknown): voi
   }
   response.setHeader('content-type', 'application/json; charset=utf-8')
   response.end(JSON.stringify(value))
+}
+
+function sendLines(response: ServerResponse, status: number, lines: Uint8Array): void {
+  response.statusCode = status
+  response.setHeader('content-type', 'application/x-ndjson; charset=utf-8')
+  response.end(lines)
 }
 
 function fail({ logger }: EngineHttpOptions, response: ServerResponse, error: unknown): void {

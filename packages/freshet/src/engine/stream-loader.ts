@@ -25,6 +25,8 @@ export interface LoaderDeps {
   /** Loads of all streams take turns, which bounds the memory they need. */
   turns: Mutex
   store: ObjectStore
+  /** The log position below which no other consumer of a stream needs anything (I7); undefined where there is no other. */
+  heldBy: (stream: string) => Promise<Position | undefined>
 }
 
 /** A chunk is large enough to be read in parallel, a whole segment if it can be, and small enough that two fit in memory. */
@@ -107,7 +109,7 @@ export class StreamLoader {
    * @throws the reason of `signal` when it is aborted
    */
   async commitUpTo(position: Position, signal: AbortSignal): Promise<void> {
-    const { log, timers } = this.#deps
+    const { timers } = this.#deps
     if (!this.table.hasLog) {
       await this.table.flush()
       return
@@ -122,7 +124,31 @@ export class StreamLoader {
       this.#startFlush()
       await this.#flush
     }
-    await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
+    await this.#trim()
+  }
+
+  /**
+   * Resolves when the log may have let go of everything before a position: all of it is committed, and no consumer needs it any more.
+   * @throws the reason of `signal` when it is aborted
+   */
+  async trimUpTo(position: Position, signal: AbortSignal): Promise<void> {
+    await this.commitUpTo(position, signal)
+    if (!this.table.hasLog) return
+    while ((await this.#trim()) < position) {
+      signal.throwIfAborted()
+      await this.#deps.timers.sleep(commitPollMs, signal)
+    }
+  }
+
+  /** Lets the log go as far as nobody needs it (I7); up to which position that is. */
+  async #trim(): Promise<Position> {
+    const { log, heldBy } = this.#deps
+    const { name } = this.table.stream
+    const held = await heldBy(name)
+    const own = this.table.checkpoint
+    const floor = held !== undefined && held < own ? held : own
+    await log.trim(name, new Map([[partition, floor]]))
+    return floor
   }
 
   /** Loads what the log still has, as far as time allows, commits what is hot, and stops. */
@@ -254,7 +280,7 @@ export class StreamLoader {
   }
 
   async #flushOnce(): Promise<void> {
-    const { log, clock } = this.#deps
+    const { clock } = this.#deps
     const bytes = this.#bytesHot
     try {
       const committed = await this.table.flush()
@@ -262,7 +288,7 @@ export class StreamLoader {
       this.stats.commitProblem = undefined
       if (!committed) return
       this.stats.lastCommitMs = clock.nowMs()
-      await log.trim(this.table.stream.name, new Map([[partition, this.table.checkpoint]]))
+      await this.#trim()
     } catch (error) {
       this.stats.commitProblem = this.#reported(error, this.stats.commitProblem)
       // The table may have been loaded anew, from an earlier position than the log was read to.

@@ -6,6 +6,13 @@ export interface Freshness {
   p99: number
 }
 
+/** What became of the events of a chunk. */
+export interface LoadStats {
+  loaded: number
+  repeats: number
+  deadLetters: number
+}
+
 const rateSeconds = 10
 const freshnessWindowMs = 60_000
 const samplesMax = 4096
@@ -27,7 +34,7 @@ export class StreamStats {
   }
 
   /** Notes a chunk that became visible at `nowMs` and whose newest batch arrived at `receivedAtMs`. */
-  note(nowMs: number, receivedAtMs: number, stats: { loaded: number; repeats: number; deadLetters: number }): void {
+  note(nowMs: number, receivedAtMs: number, stats: LoadStats): void {
     this.loaded += stats.loaded
     this.repeats += stats.repeats
     this.deadLetters += stats.deadLetters

@@ -14,15 +14,17 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { systemColumns, type Column, type StreamPlan } from '../config/plan.ts'
+import { letterBytesMax, letteredStream } from '../events/dead-letter.ts'
 import type { LoadedTable } from '../lake/catalog.ts'
 import { confirmDurable } from '../lake/commit.ts'
 import { newTableMetadata, tablePositions } from '../lake/metadata.ts'
 import { planScan, type ScanFile, type ScanPlan } from '../lake/scan.ts'
 import type { Sources } from '../lake/sources.ts'
 import type { Chunk, Position } from '../log/log.ts'
-import { FreshetError, messageOf } from '../runtime/errors.ts'
+import { messageOf } from '../runtime/errors.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import { ChunkIntake } from './chunk-intake.ts'
+import type { Unreadable } from './chunk-lines.ts'
 import { ColumnGrowth } from './column-growth.ts'
 import { mergeColumns } from './columns.ts'
 import type { IdBook } from './dedup/id-book.ts'
@@ -31,18 +33,14 @@ import { evolvedTable } from './evolution/apply-plan.ts'
 import { streamProperties } from './evolution/stream-record.ts'
 import type { HotTable } from './hot-table.ts'
 import { idScope, noteChanged, noteCommitted, openIdBook, type IdChange } from './id-source.ts'
+import { checkBatches } from './ledger/batch-tally.ts'
 import { StreamAccount } from './ledger/stream-account.ts'
 import type { StreamState } from './shown-stream.ts'
+import type { LoadStats } from './stream-stats.ts'
 import { commitRows, outcomeOf, type FrozenRows } from './stream-commit.ts'
 import type { StreamTableDeps } from './stream-table-deps.ts'
 import { StreamTail } from './stream-tail.ts'
 import { hiddenNames, knownColumns } from './stream-view.ts'
-
-export interface LoadStats {
-  loaded: number
-  repeats: number
-  deadLetters: number
-}
 
 interface Frozen extends FrozenRows {
   idNumber: number | undefined
@@ -50,7 +48,7 @@ interface Frozen extends FrozenRows {
   sinceMs: number | undefined
 }
 
-/** What a line may have beside the client's event; as a dead letter's text, the event is at most twice as long. */
+/** What a line may have beside the client's event. */
 const systemBytesMax = 64 * 1024
 const partition = 0
 
@@ -71,8 +69,6 @@ export class StreamTable {
   #position: Position = 0n
   #committed: Position = 0n
   #frozen: Frozen | undefined
-  /** Dead letters of the hot rows may be lost: the rows must be loaded again. */
-  #distrusted = false
   #uncommittedSinceMs: number | undefined
   #confirmed = false
 
@@ -88,8 +84,8 @@ export class StreamTable {
     this.#deps = deps
     this.#connection = connection
     this.#account = new StreamAccount(deps.keptSources)
-    const recordBytesMax = Math.max(2 * deps.plan.limits.eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
-    const declared = [...systemColumns, ...(stream.columns ?? [])]
+    const recordBytesMax = recordBytesOf(stream, deps.plan.limits.eventBytesMax)
+    const declared = [...(deps.leading ?? systemColumns), ...(stream.columns ?? [])]
     const { readers, random, tmpDir } = deps
     const ensureTable = (columns: readonly Column[]): Promise<LoadedTable> => this.#ensureTable(columns)
     this.#tail = new StreamTail(stream, declared, { connection, readers, random, tmpDir, recordBytesMax, ensureTable })
@@ -104,6 +100,7 @@ export class StreamTable {
       growth: new ColumnGrowth(connection, stream, fixed, recordBytesMax),
       columns: () => ({ known: this.#columns, hidden: this.#table ? hiddenNames(this.#table) : new Set() }),
       onDeadLetters: deps.onDeadLetters,
+      clock: deps.clock,
     })
   }
 
@@ -130,7 +127,6 @@ export class StreamTable {
     return this.#table
   }
 
-  /** What became of the events that are loaded and not committed. */
   get account(): StreamAccount {
     return this.#account
   }
@@ -208,8 +204,6 @@ export class StreamTable {
       this.#frozen ??= await this.#freeze()
       if (this.#frozen === undefined) return false
       const frozen = this.#frozen
-      await this.#deps.flushDeadLetters()
-      if (this.#distrusted) await this.#loadAgain()
       try {
         const table = await this.#ensureTable(frozen.columns)
         await this.#adopt(frozen, await commitRows(this.#deps, table, frozen))
@@ -261,6 +255,22 @@ export class StreamTable {
     return true
   }
 
+  /** Makes the table, with all of its columns, if there is none yet. For a stream without a log, whose rows do not come one by one. */
+  create(columns: readonly Column[]): Promise<LoadedTable> {
+    return this.#flushing.run(async () => {
+      if (this.#table === undefined) {
+        await this.#ensureTable(columns)
+        await this.#reload()
+      }
+      return this.#table!
+    })
+  }
+
+  /** Columns that are hot may be in no table yet; a rollup has no others than its table. */
+  #shownColumns(table: LoadedTable): Column[] {
+    return this.#deps.leading ? knownColumns(table) : mergeColumns(this.#columns, knownColumns(table))
+  }
+
   async #takeChange(table: LoadedTable, ids: IdChange): Promise<void> {
     if ((tablePositions(table.metadata).get(partition) ?? 0n) !== this.#committed) {
       await this.#reload()
@@ -279,14 +289,14 @@ export class StreamTable {
     this.#confirmed = true
   }
 
-  /** Dead letters that were hot are hot no more, and nobody has committed them: no position behind them may be committed. */
-  distrust(): void {
-    this.#distrusted = true
-  }
-
   /** Runs `work` while position, hot rows, account and committed table stay as they are. */
   atRest<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
     return this.#writing.run(() => work(this.#connection))
+  }
+
+  /** Which of some lines could not be loaded now, and why. Nothing changes. */
+  unreadable(lines: readonly Buffer[]): Promise<Unreadable[]> {
+    return this.#writing.run(() => this.#intake.unreadable(lines))
   }
 
   /** Resolves when the ids that were committed so far are remembered on disk. */
@@ -349,32 +359,23 @@ export class StreamTable {
     throw error
   }
 
-  /** Goes back to the table, so that dead letters are found again. @throws FreshetError always: nothing is left to commit */
-  async #loadAgain(): Promise<never> {
-    await this.#reload()
-    throw new FreshetError(
-      'commit_conflict',
-      `Another engine committed dead letters; ${this.stream.name} is loaded again.`,
-    )
-  }
-
   /** Takes over what the table holds, in place of all there was. */
   async #reload(): Promise<void> {
     this.#confirmed = false
     const table = await evolvedTable(this.#deps, this.stream.name)
     const scan = table && (await planScan(this.#deps.store, table))
     await this.#writing.run(async () => {
-      const columns = table ? mergeColumns(knownColumns(table), this.#columns) : this.#columns
+      const columns = table ? mergeColumns(knownColumns(table), this.#deps.leading ? [] : this.#columns) : this.#columns
       await this.#tail.begin({ table, scan, columns })
       this.#table = table
       this.#ids?.clear()
       this.#account.reset(table?.metadata)
       this.#frozen = undefined
-      this.#distrusted = false
       this.#uncommittedSinceMs = undefined
       this.#committed = (table && tablePositions(table.metadata).get(partition)) ?? 0n
       this.#position = this.#committed
     })
+    this.#deps.onShown?.()
   }
 
   /** Shows the files of `table`, and the hot tables without those in `gone`; `then` takes note of it. */
@@ -382,17 +383,18 @@ export class StreamTable {
     const previous = this.#tail.now.scan
     const scan = await planScan(this.#deps.store, table, previous && { previous })
     await this.#writing.run(async () => {
-      const columns = mergeColumns(this.#columns, knownColumns(table))
+      const columns = this.#shownColumns(table)
       const hot = this.#tail.hot.tables.filter((kept) => !gone.includes(kept))
       await this.#tail.show(async () => ({ table, scan, columns, hot }), gone)
       this.#table = table
       then(scan)
     })
+    this.#deps.onShown?.()
   }
 }
 
-/** @throws Error when a chunk's batches do not add up to its events: then nobody could say what became of each (I6) */
-function checkBatches(stream: string, { batches, count }: Chunk): void {
-  const total = batches.reduce((sum, batch) => sum + batch.count, 0)
-  if (total !== count) throw new Error(`A chunk of ${stream} has ${count} events, but its batches have ${total}`)
+/** The longest line of a stream's log. Decimals that are put in quotes make an event longer. */
+export function recordBytesOf({ name }: StreamPlan, eventBytesMax: number): number {
+  if (letteredStream(name) !== undefined) return letterBytesMax(eventBytesMax)
+  return Math.max(2 * eventBytesMax + systemBytesMax, 2 * 1024 * 1024)
 }

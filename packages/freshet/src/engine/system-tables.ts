@@ -11,7 +11,9 @@ import type { Log } from '../log/log.ts'
 import { Mutex } from '../runtime/mutex.ts'
 import { readJson, storedSelect } from './columns.ts'
 import type { Completeness } from './completeness.ts'
+import type { Rollups } from './rollups/rollups.ts'
 import type { StreamLoader } from './stream-loader.ts'
+import type { StreamTable } from './stream-table.ts'
 import type { MaintenanceRow } from './upkeep/maintenance-row.ts'
 
 type Row = Record<string, string | number | bigint | boolean | null>
@@ -20,7 +22,7 @@ const text = { kind: 'string' } as const
 const long = { kind: 'long' } as const
 const time = { kind: 'timestamptz' } as const
 
-export type SystemTable = 'streams' | 'snapshots' | 'files' | 'sites' | 'ledger' | 'maintenance'
+export type SystemTable = 'streams' | 'rollups' | 'snapshots' | 'files' | 'sites' | 'ledger' | 'maintenance'
 
 /** Columns of each system table, in order. */
 const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
@@ -43,6 +45,19 @@ const systemTableColumns: Readonly<Record<SystemTable, readonly Column[]>> = {
     { name: 'duplicates', type: long },
     { name: 'dead_letters', type: long },
     { name: 'last_commit_at', type: time },
+    { name: 'problem', type: text },
+  ],
+  rollups: [
+    { name: 'name', type: text },
+    { name: 'source', type: text },
+    { name: 'bucket', type: text },
+    { name: 'rows', type: long },
+    { name: 'files', type: long },
+    { name: 'bytes', type: long },
+    { name: 'source_snapshot_id', type: long },
+    { name: 'lag_ms', type: long },
+    { name: 'last_commit_at', type: time },
+    { name: 'complete_through', type: time },
     { name: 'problem', type: text },
   ],
   snapshots: [
@@ -119,6 +134,7 @@ export interface SystemTablesOptions {
   lakeDir: string
   declared: ReadonlySet<string>
   loaders: () => Iterable<StreamLoader>
+  rollups: Rollups
   completeness: Completeness
   maintenance: () => MaintenanceRow[]
 }
@@ -157,12 +173,18 @@ export class SystemTables {
 
   async #rows(name: SystemTable): Promise<Row[]> {
     if (name === 'sites') return this.#siteRows()
+    if (name === 'rollups') return this.#rollupRows()
     if (name === 'maintenance') return this.#options.maintenance().map(maintenanceRow)
     const rows: Row[] = []
-    for (const loader of this.#options.loaders()) {
+    const { loaders, rollups } = this.#options
+    if (name === 'snapshots' || name === 'files') {
+      for (const table of [...[...loaders()].map((loader) => loader.table), ...rollups.tables()])
+        rows.push(...(name === 'snapshots' ? snapshotRows(table) : this.#fileRows(table)))
+      return rows
+    }
+    for (const loader of loaders()) {
       if (name === 'streams') rows.push(await this.#streamRow(loader))
-      else if (name === 'ledger') rows.push(...(await ledgerRows(loader)))
-      else rows.push(...(name === 'snapshots' ? snapshotRows(loader) : this.#fileRows(loader)))
+      else rows.push(...(await ledgerRows(loader)))
     }
     return rows
   }
@@ -183,6 +205,24 @@ export class SystemTables {
         complete_through: isoOfMs(completeThroughMs),
       })),
     )
+  }
+
+  async #rollupRows(): Promise<Row[]> {
+    const { rollups, completeness } = this.#options
+    const all = await rollups.status((names) => completeness.through(names))
+    return all.map((one) => ({
+      name: one.name,
+      source: one.from,
+      bucket: one.bucket,
+      rows: one.rows,
+      files: one.files,
+      bytes: one.bytes,
+      source_snapshot_id: one.sourceSnapshot === null ? null : BigInt(one.sourceSnapshot),
+      lag_ms: one.lagMs,
+      last_commit_at: one.lastCommitAt,
+      complete_through: one.completeThrough,
+      problem: one.problem,
+    }))
   }
 
   async #streamRow({ table, stats, ledger }: StreamLoader): Promise<Row> {
@@ -215,7 +255,7 @@ export class SystemTables {
     }
   }
 
-  #fileRows({ table }: StreamLoader): Row[] {
+  #fileRows(table: StreamTable): Row[] {
     return table.files.map((file) => ({
       stream: table.stream.name,
       path: join(this.#options.lakeDir, file.key),
@@ -264,7 +304,7 @@ async function ledgerRows({ table, ledger }: StreamLoader): Promise<Row[]> {
   }))
 }
 
-function snapshotRows({ table }: StreamLoader): Row[] {
+function snapshotRows(table: StreamTable): Row[] {
   const tags = Object.entries(table.table?.metadata.refs ?? {}).filter(([, { type }]) => type === 'tag')
   const tagsOf = (id: bigint): string =>
     tags.flatMap(([name, ref]) => (ref['snapshot-id'] === id ? name : [])).join(', ')

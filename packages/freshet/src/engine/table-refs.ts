@@ -5,14 +5,11 @@
 import { FreshetError } from '../runtime/errors.ts'
 import type { LoadedTable } from '../lake/catalog.ts'
 import type { CommitDeps } from '../lake/commit.ts'
-import { removedRow } from '../lake/ledger-rows.ts'
 import { currentSchema, currentSnapshot, snapshotById, type Snapshot } from '../lake/metadata.ts'
 import { createTag, dropTag, rollbackTo } from '../lake/refs.ts'
-import { withRemovedLetters, type RemovedLetters } from '../lake/removed-letters.ts'
 import { planScan, type ScanFile } from '../lake/scan.ts'
-import { deadLetterStream } from './dead-letters.ts'
 import type { Database } from './duckdb.ts'
-import { arrivalHour } from './ledger/arrival-hour.ts'
+import { addGone, countGone, goneColumns, toldOfGone, type GoneRows } from './gone-rows.ts'
 import type { KeptTable } from './upkeep/job.ts'
 import { selectStored } from './upkeep/stored-rows.ts'
 
@@ -109,17 +106,10 @@ export class TableRefs {
         throw new FreshetError('invalid_request', `The snapshot ${answer.to} is the current one of ${name}.`)
       }
       const gone = await this.#goneRows(kept, table, target)
-      const isLetters = name === deadLetterStream.name
+      const { ledger, properties } = toldOfGone(kept, gone, this.#deps.keptSources)
       const result = await rollbackTo(this.#deps, table, target['snapshot-id'], {
-        ...(isLetters && { properties: (base) => withRemovedLetters(base, gone) }),
-        ...(kept.hasLog && {
-          ledger: () =>
-            Promise.resolve({
-              rows: gone.map(({ source, hour, count }) => removedRow(source, hour, count)),
-              sources: new Map(),
-              keptSources: this.#deps.keptSources(),
-            }),
-        }),
+        ...(properties && { properties }),
+        ...(ledger && { ledger: () => Promise.resolve(ledger) }),
       })
       const { snapshot, removed, restored } = result
       done = { snapshotId: String(snapshot['snapshot-id']), removed, restored }
@@ -136,36 +126,22 @@ export class TableRefs {
     return { removed: [...after.removed], restored: [...after.added] }
   }
 
-  /** Rows that leave the table, by stream (of dead letters), source and hour of arrival; below 0 for those that come back. */
-  async #goneRows(kept: KeptTable, table: LoadedTable, target: Snapshot): Promise<RemovedLetters[]> {
+  /** Rows that leave the table, by source and hour of arrival; below 0 for those that come back. */
+  async #goneRows(kept: KeptTable, table: LoadedTable, target: Snapshot): Promise<GoneRows> {
     const { removed, restored } = await this.#difference(table, target)
-    const counted = [...(await this.#count(kept, table, removed, 1)), ...(await this.#count(kept, table, restored, -1))]
-    return counted
+    return addGone([await this.#count(kept, table, removed, 1), await this.#count(kept, table, restored, -1)])
   }
 
-  #count(kept: KeptTable, table: LoadedTable, files: readonly ScanFile[], sign: number): Promise<RemovedLetters[]> {
+  #count(kept: KeptTable, table: LoadedTable, files: readonly ScanFile[], sign: 1 | -1): Promise<GoneRows> {
     const { database, lakeDir } = this.#deps
-    const stream = kept.stream.name === deadLetterStream.name ? 'stream' : `''`
     return database.with(async (connection) => {
-      const counted: RemovedLetters[] = []
+      const counted: GoneRows[] = []
       for (let from = 0; from < files.length; from += filesAtOnce) {
-        const rows = selectStored(currentSchema(table.metadata), files.slice(from, from + filesAtOnce), {
-          lakeDir,
-          only: ['stream', '_source', '_received_at'],
-        })
-        const result = await connection.runAndReadAll(
-          `SELECT ${stream}, _source, ${arrivalHour}, count(*) FROM (${rows}) GROUP BY ALL`,
-        )
-        for (const [name, source, at, count] of result.getRows()) {
-          counted.push({
-            stream: String(name),
-            source: source === null ? null : String(source),
-            hour: Number(at),
-            count: sign * Number(count),
-          })
-        }
+        const group = files.slice(from, from + filesAtOnce)
+        const rows = selectStored(currentSchema(table.metadata), group, { lakeDir, only: goneColumns })
+        counted.push(await countGone(connection, kept, rows, sign))
       }
-      return counted
+      return addGone(counted)
     })
   }
 

@@ -46,39 +46,44 @@ function isLater(time: string, than: string): boolean {
 
 /** Gives the start of each stored line of one stream. */
 export class SystemColumns {
-  readonly #idNames: readonly string[] | null
-  readonly #timeNames: readonly string[] | null
+  readonly #idNames: readonly string[] | undefined
+  readonly #timeNames: readonly string[] | undefined
   readonly #readTime: TimeReader | undefined
 
-  constructor(plan: Pick<StreamPlan, 'id' | 'time' | 'renames'>) {
-    this.#idNames = plan.id === null ? null : namesOf(plan.id, plan.renames)
-    this.#timeNames = plan.time === null ? null : namesOf(plan.time.field, plan.renames)
-    this.#readTime = plan.time === null ? undefined : createTimeReader(plan.time)
+  /** @param plan where id and time are system columns, they are not in the event: whoever makes its line gives them */
+  constructor({ id, time, renames }: Pick<StreamPlan, 'id' | 'time' | 'renames'>) {
+    if (id !== null && id !== '_event_id') this.#idNames = namesOf(id, renames)
+    if (time === null || time.field === '_event_time') return
+    this.#timeNames = namesOf(time.field, renames)
+    this.#readTime = createTimeReader(time)
   }
 
   /** The line's start up to the comma, or what is wrong with the event's id or time. */
   head(event: Record<string, unknown>, raw: string, index: number, batch: BatchColumns): string | EventFault {
-    let id: string
-    if (this.#idNames === null) {
-      id = batch.idStart + idIndex(index)
-    } else {
-      const field = nameIn(event, this.#idNames)
-      const read = idText(event[field], raw, field)
-      if (typeof read !== 'string') return { code: 'invalid_event', path: pointer('', field), reason: read.reason }
-      id = read
-    }
-    let time = batch.receivedAt
-    if (this.#readTime !== undefined) {
-      const field = nameIn(event, this.#timeNames!)
-      const value = event[field]
-      const read = this.#readTime(value)
-      if (typeof read !== 'string') {
-        const reason = value === undefined ? 'is missing, and it is the time of the event' : read.reason
-        return { code: 'invalid_event', path: pointer('', field), reason }
-      }
-      time = read
-    }
+    const id = this.id(event, raw, '')
+    if (typeof id !== 'string') return id
+    const time = this.time(event, batch.receivedAt)
+    if (typeof time !== 'string') return time
     if (isLater(time, batch.eventTimeMax)) batch.eventTimeMax = time
-    return `{"_event_id":"${id}","_event_time":"${time}${batch.tail}`
+    return `{"_event_id":"${id === '' ? batch.idStart + idIndex(index) : id}","_event_time":"${time}${batch.tail}`
+  }
+
+  /** The event's id as stored, `without` for a stream whose events bring none; or what is wrong with it. */
+  id(event: Record<string, unknown>, raw: string, without: string): string | EventFault {
+    if (this.#idNames === undefined) return without
+    const field = nameIn(event, this.#idNames)
+    const read = idText(event[field], raw, field)
+    return typeof read === 'string' ? read : { code: 'invalid_event', path: pointer('', field), reason: read.reason }
+  }
+
+  /** The event's time as stored, `without` for a stream whose events bring none; or what is wrong with it. */
+  time(event: Record<string, unknown>, without: string): string | EventFault {
+    if (this.#readTime === undefined) return without
+    const field = nameIn(event, this.#timeNames!)
+    const value = event[field]
+    const read = this.#readTime(value)
+    if (typeof read === 'string') return read
+    const reason = value === undefined ? 'is missing, and it is the time of the event' : read.reason
+    return { code: 'invalid_event', path: pointer('', field), reason }
   }
 }

@@ -9,12 +9,19 @@ export interface IngestOutcome {
   /** null where nothing was stored, or it is not known any more where. */
   receipt: string | null
   errors: readonly EventError[]
+  /** Those of them whose events are kept as dead letters; undefined for a stream that keeps none. */
+  deadLettered: ReadonlySet<EventError> | undefined
 }
 
 /** The body of a 202. Names of streams and receipts need no escapes. */
-export function answerText({ stream, accepted, duplicates, receipt, errors }: IngestOutcome): string {
-  const list = errors.length === 0 ? '[]' : JSON.stringify(errors)
-  const counts = `"accepted":${accepted},"duplicates":${duplicates},"rejected":${errors.length}`
+export function answerText({ stream, accepted, duplicates, receipt, errors, deadLettered }: IngestOutcome): string {
+  const told = deadLettered
+    ? errors.map((error) => (deadLettered.has(error) ? { ...error, deadLettered: true } : error))
+    : errors
+  const list = errors.length === 0 ? '[]' : JSON.stringify(told)
+  const kept = deadLettered === undefined ? '' : `,"deadLettered":${deadLettered.size}`
+  const rejected = errors.length - (deadLettered?.size ?? 0)
+  const counts = `"accepted":${accepted},"duplicates":${duplicates},"rejected":${rejected}${kept}`
   return `{"stream":"${stream}",${counts},"receipt":${receipt === null ? 'null' : `"${receipt}"`},"errors":${list}}`
 }
 

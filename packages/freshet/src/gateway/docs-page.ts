@@ -73,6 +73,7 @@ function tryIt(method: string, path: string, document: OpenApiDocument, url: str
     return `curl ${url}/v1/sql -H 'content-type: application/sql' -d 'select * from freshet.streams'`
   if (method === 'get') return `curl ${url}${path.replaceAll(/[{}]/g, '')}`
   if (path === '/v1/sites/{site}') return siteLines[method]!.replace('{url}', url)
+  if (path.startsWith('/v1/objects')) return objectLines[`${method} ${path.split('/').length}`]!.replace('{url}', url)
   const declared = Object.keys(document.components.schemas).find((name) => name.startsWith('event.'))
   const stream = declared?.slice('event.'.length) ?? 'events'
   if (path.endsWith('/heartbeats')) {
@@ -89,6 +90,14 @@ function tryIt(method: string, path: string, document: OpenApiDocument, url: str
 const siteLines: Readonly<Record<string, string>> = {
   put: `curl -X PUT {url}/v1/sites/london -H 'content-type: application/json' -d '{"streams":"all"}'`,
   delete: 'curl -X DELETE {url}/v1/sites/london',
+}
+
+/** By the method and the length of the path: that of a bucket, or of an object. */
+const objectLines: Readonly<Record<string, string>> = {
+  'post 4': "curl -X POST '{url}/v1/objects/logs?rotate'",
+  'put 5': 'curl -T printer.log {url}/v1/objects/logs/2026/printer.log',
+  'post 5': "curl -X POST '{url}/v1/objects/logs/2026/printer.log?uploads'",
+  'delete 5': 'curl -X DELETE {url}/v1/objects/logs/2026/printer.log',
 }
 
 interface Schema {

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import type { Plan } from '../config/plan.ts'
 import type { Log, Positions } from '../log/log.ts'
+import type { Objects } from '../objects/open-objects.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { nodeFileSystem, type FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
@@ -16,12 +17,15 @@ import type { SiteRegistry } from '../sites/site-registry.ts'
 import { checkListenHost, listenError, urlOf } from './address.ts'
 import { Arrival } from '../events/arrival.ts'
 import { ByteBudget } from './byte-budget.ts'
+import { askConsumers } from './consumers.ts'
 import type { GatewayContext } from './context.ts'
 import { EngineClient } from './engine-client.ts'
 import { IdMaker } from '../events/event-id.ts'
 import { ChunkPool } from '../events/lines.ts'
 import { LogHealth } from './log-health.ts'
 import { GatewayMetrics } from './metrics.ts'
+import { UploadGate } from './object-body.ts'
+import { objectAnnouncer } from './object-events.ts'
 import { boundBacktracking } from '../events/pattern.ts'
 import { createServer } from './server.ts'
 import { StreamDoors } from './streams.ts'
@@ -36,9 +40,13 @@ export interface GatewayOptions {
   logger: Logger
   /** Path of the engine's unix socket. */
   engineSocket: string
+  /** Path of the worker's unix socket; left out, there is no worker. */
+  workerSocket?: string
   version: string
   processes: () => ProcessStatus[]
   sites: SiteRegistry
+  /** Left out where no buckets are declared. Whoever opened it stops it after the gateway. */
+  objects?: Objects
   /** Streams that have a log already, declared or not. */
   existingStreams?: readonly string[]
   fileSystem?: Pick<FileSystem, 'freeBytes'>
@@ -47,6 +55,8 @@ export interface GatewayOptions {
   /** How long `stop` waits for requests in progress before it cuts their connections. */
   stopWaitMs?: number
 }
+
+const workerSilenceMsMax = 2000
 
 export interface Gateway {
   /** Listens. @throws FreshetError `unsafe_address`, `port_in_use` */
@@ -72,6 +82,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     // A query may wait for its turn as long as it may run, and both only after an engine that has just started has caught up.
     silenceMsMax: plan.sql.catchUpMsMax + plan.sql.timeoutMs * 2 + 10_000,
   })
+  const worker =
+    options.workerSocket === undefined
+      ? undefined
+      : new EngineClient({ socket: options.workerSocket, connections: 1, silenceMsMax: workerSilenceMsMax })
   let stopping: Promise<void> | undefined
   const context: GatewayContext = {
     plan,
@@ -90,8 +104,16 @@ export function createGateway(options: GatewayOptions): Gateway {
     doors: new StreamDoors(plan, options.existingStreams),
     metrics: new GatewayMetrics(() => budget.heldBytes),
     engine,
+    consumers: () => askConsumers(worker),
     logHealth: new LogHealth(clock),
     sites: options.sites,
+    objects: options.objects,
+    uploads: new UploadGate({
+      dataDir: plan.dataDir,
+      diskFreeBytesMin: plan.limits.diskFreeBytesMin,
+      requestTimeoutMs: plan.http.requestTimeoutMs,
+      fileSystem: options.fileSystem ?? nodeFileSystem,
+    }),
     isStopping: () => stopping !== undefined,
   }
   const app = createServer(context)
@@ -101,6 +123,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     await app.close()
     clearTimeout(cut)
     await engine.close()
+    await worker?.close()
   }
 
   return {
@@ -111,6 +134,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       } catch (error) {
         throw listenError(error, host, port)
       }
+      options.objects?.start(objectAnnouncer(context))
       return { url: urlOf(host, (app.server.address() as AddressInfo).port) }
     },
     answer: (request) => app.inject(request),

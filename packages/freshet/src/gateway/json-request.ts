@@ -60,8 +60,9 @@ export function takeBody(request: FastifyRequest, budget: ByteBudget): Buffer {
 export function readObject<Name extends string>(
   body: Buffer,
   known: readonly Name[],
+  bodyBytesMax = bytesMax,
 ): Readonly<Partial<Record<Name, unknown>>> {
-  checkSize(body.length)
+  checkSize(body.length, bodyBytesMax)
   const { text } = toText(body)
   const value = parse(text)
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -77,8 +78,8 @@ export function readObject<Name extends string>(
   return value as Partial<Record<Name, unknown>>
 }
 
-function checkSize(bytes: number): void {
-  if (bytes > bytesMax) throw new FreshetError('body_too_large', `This body may have at most ${bytesMax} bytes.`)
+function checkSize(bytes: number, most = bytesMax): void {
+  if (bytes > most) throw new FreshetError('body_too_large', `This body may have at most ${most} bytes.`)
 }
 
 function example(known: readonly string[]): string {

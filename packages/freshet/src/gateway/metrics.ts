@@ -11,6 +11,7 @@ interface Bound {
 export interface StreamMetrics {
   accepted: Bound
   duplicate: Bound
+  deadLettered: Bound
   bytes: Bound
   rejected(errors: readonly EventError[]): void
 }
@@ -35,7 +36,7 @@ export class GatewayMetrics {
     })
     this.#events = new Counter({
       name: 'freshet_gateway_events_total',
-      help: 'Events durable in the log (accepted) or recognised as a repeated batch (duplicate)',
+      help: 'Events durable in the log (accepted), recognised as a repeated batch (duplicate), or kept as dead letters (dead_lettered)',
       labelNames: ['stream', 'outcome'],
       registers,
     })
@@ -94,6 +95,7 @@ export class GatewayMetrics {
     return {
       accepted: this.#events.labels(stream, 'accepted'),
       duplicate: this.#events.labels(stream, 'duplicate'),
+      deadLettered: this.#events.labels(stream, 'dead_lettered'),
       bytes: this.#bytes.labels(stream),
       rejected: (errors) => {
         for (const { code } of errors) {

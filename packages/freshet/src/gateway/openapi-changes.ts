@@ -27,7 +27,7 @@ const body = [
 const erase: OpenApiOperation = {
   summary: 'Erase events',
   description:
-    'Erases the events that fulfil a condition and arrived until now: from the log, the tables, their former snapshots, and dead_letters. ' +
+    'Erases the events that fulfil a condition and arrived until now: from the log, the tables, their former snapshots, and their dead letters. ' +
     'The answer comes when the request is on disk; the work goes on by itself, over restarts too.',
   parameters: [stream],
   requestBody: { required: true, content: json(ref('ErasureRequest')) },

@@ -14,8 +14,6 @@ function list(items: unknown): Record<string, unknown> {
   return { type: 'array', items }
 }
 
-const eventError = object({ index: count, code: text, path: text, reason: text })
-
 const siteStatus = object({
   site: text,
   state: { ...text, enum: ['active', 'paused', 'unregistered'] },
@@ -38,15 +36,28 @@ export const openApiSchemas: Record<string, unknown> = {
     description: 'Any JSON object. Names that start with an underscore are reserved.',
     propertyNames: { pattern: '^(?!_)' },
   },
-  EventError: { ...eventError, description: 'One rejected event; `path` is a JSON pointer into it.' },
-  IngestAnswer: object({
-    stream: text,
-    accepted: count,
-    duplicates: count,
-    rejected: count,
-    receipt: maybe('string'),
-    errors: list({ $ref: '#/components/schemas/EventError' }),
-  }),
+  EventError: {
+    ...object({ index: count, code: text, path: text, reason: text, deadLettered: { const: true } }, [
+      'index',
+      'code',
+      'path',
+      'reason',
+    ]),
+    description:
+      'One event that does not fit; `path` is a JSON pointer into it. With `deadLettered` it is kept as a dead letter, else it is rejected.',
+  },
+  IngestAnswer: object(
+    {
+      stream: text,
+      accepted: count,
+      duplicates: count,
+      rejected: count,
+      deadLettered: { ...count, description: 'Kept as dead letters; of streams that keep them.' },
+      receipt: maybe('string'),
+      errors: list({ $ref: '#/components/schemas/EventError' }),
+    },
+    ['stream', 'accepted', 'duplicates', 'rejected', 'receipt', 'errors'],
+  ),
   Receipt: object({
     receipt: text,
     stream: text,
@@ -174,5 +185,20 @@ export const openApiSchemas: Record<string, unknown> = {
         ['name', 'declared'],
       ),
     ),
+    consumers: {
+      type: ['array', 'null'],
+      items: object({
+        name: { ...text, description: '`transform:` and its stream, or `sink:` and its name.' },
+        from: text,
+        state: { ...text, enum: ['starting', 'back-filling', 'running', 'paused', 'failing', 'stopped'] },
+        checkpoint: maybe('string'),
+        lagBytes: count,
+        events: count,
+        lastTakenAt: maybe('string'),
+        problem: maybe('string'),
+        failures: count,
+      }),
+      description: 'What takes events on, by name; null while the worker does not answer, or where there is none.',
+    },
   }),
 }

@@ -2,7 +2,9 @@
 import type { Plan } from '../config/plan.ts'
 import { receiptLengthMax } from '../log/receipt.ts'
 import { changeOperations, changeSchemas } from './openapi-changes.ts'
+import { deadLetterOperations, deadLetterSchemas } from './openapi-dead-letters.ts'
 import { maintenanceOperations, maintenanceSchemas } from './openapi-maintenance.ts'
+import { objectOperations, objectSchemas } from './openapi-objects.ts'
 import { header, json, problems, query, ref, retryAfter, type Json, type OpenApiOperation } from './openapi-parts.ts'
 import { openApiSchemas } from './openapi-schemas.ts'
 import { siteOperations } from './openapi-sites.ts'
@@ -37,9 +39,23 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
       '/v1/maintenance/{run}': { get: maintenanceOperations.show },
       '/v1/erasures': { get: changeOperations.listErasures },
       '/v1/erasures/{id}': { get: changeOperations.showErasure },
+      '/v1/dead-letters': { get: deadLetterOperations.overview },
+      '/v1/dead-letters/replays/{id}': { get: deadLetterOperations.showReplay },
+      '/v1/streams/{stream}/dead-letters': { get: deadLetterOperations.list },
+      '/v1/streams/{stream}/dead-letters/{id}': { get: deadLetterOperations.show },
+      '/v1/streams/{stream}/dead-letters/replay': { post: deadLetterOperations.replay },
+      '/v1/streams/{stream}/dead-letters/drop': { post: deadLetterOperations.drop },
       '/v1/tables/{table}/tags': { get: changeOperations.listTags, post: changeOperations.createTag },
       '/v1/tables/{table}/tags/{tag}': { delete: changeOperations.dropTag },
       '/v1/tables/{table}/rollback': { post: changeOperations.rollback },
+      '/v1/objects': { get: objectOperations.buckets },
+      '/v1/objects/{bucket}': { get: objectOperations.listObjects, post: objectOperations.rotate },
+      '/v1/objects/{bucket}/{key}': {
+        put: objectOperations.put,
+        get: objectOperations.get,
+        post: objectOperations.post,
+        delete: objectOperations.remove,
+      },
       '/v1/status': { get: status },
       '/healthz': { get: healthz },
       '/readyz': { get: readyz },
@@ -47,7 +63,16 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
       '/openapi.json': { get: page('This document', 'application/json') },
       '/docs': { get: page('This document as a page', 'text/html') },
     },
-    components: { schemas: { ...openApiSchemas, ...maintenanceSchemas, ...changeSchemas, ...events } },
+    components: {
+      schemas: {
+        ...openApiSchemas,
+        ...maintenanceSchemas,
+        ...changeSchemas,
+        ...deadLetterSchemas,
+        ...objectSchemas,
+        ...events,
+      },
+    },
   }
 }
 
@@ -200,7 +225,7 @@ const showReceipt: OpenApiOperation = {
   summary: 'Where is a batch now?',
   description:
     'Tells what became of a batch that was answered with 202: its place in the log, the snapshot and the files that hold it, and ' +
-    'how many of its events are in queries, were there before, or went to dead_letters. While the engine is away only the log is asked. ' +
+    'how many of its events are in queries, were there before, or went to the dead letters. While the engine is away only the log is asked. ' +
     'What can no longer be told is null. Positions and ids are text, as they can exceed 2^53.',
   parameters: [
     {

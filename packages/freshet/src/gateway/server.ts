@@ -8,12 +8,14 @@ import { foreignHost } from './host-guard.ts'
 import { problemType, sendProblem } from './problems.ts'
 import { readBody } from './read-body.ts'
 import { addDocsRoutes } from './routes/docs.ts'
+import { addDeadLetterRoutes } from './routes/dead-letters.ts'
 import { addErasureRoutes } from './routes/erasures.ts'
 import { addHealthRoutes } from './routes/health.ts'
 import { addHeartbeatRoute } from './routes/heartbeats.ts'
 import { addIngestRoute } from './routes/ingest.ts'
 import { addMaintenanceRoutes } from './routes/maintenance.ts'
 import { setNotFound } from './routes/not-found.ts'
+import { addObjectRoutes } from './routes/objects.ts'
 import { addReceiptRoute } from './routes/receipts.ts'
 import { addSiteRoutes } from './routes/sites.ts'
 import { addSqlRoute } from './routes/sql.ts'
@@ -40,7 +42,11 @@ export function createServer(context: GatewayContext): FastifyInstance {
     },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    clientErrorHandler: (error, socket) => answerRaw(error, socket),
+    clientErrorHandler: (error, socket) => {
+      // The request timeout does not mean uploads of objects; see object-body.ts.
+      if (systemCodeOf(error) === 'ERR_HTTP_REQUEST_TIMEOUT' && context.uploads.isPatient(socket)) return
+      answerRaw(error, socket)
+    },
     frameworkErrors: (error, request, reply) => {
       sendProblem(request, reply, error)
     },
@@ -59,6 +65,8 @@ export function createServer(context: GatewayContext): FastifyInstance {
   addMaintenanceRoutes(app, context)
   addErasureRoutes(app, context)
   addTableRoutes(app, context)
+  addDeadLetterRoutes(app, context)
+  addObjectRoutes(app, context)
   addStatusRoutes(app, context)
   addHealthRoutes(app, context)
   addDocsRoutes(app, context)

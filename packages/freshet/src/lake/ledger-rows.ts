@@ -7,7 +7,7 @@ export interface LedgerCounts {
   committed: number
   /** ... that repeat another one. */
   deduplicated: number
-  /** ... that are in `dead_letters`. */
+  /** ... that could not be loaded, and are dead letters. */
   deadLettered: number
   /**
    * Of the committed ones, those that are rows of the table no more: erased, past their retention, or rolled back. Left out for none.

@@ -4,7 +4,7 @@ import type { Clock } from '../runtime/clock.ts'
 import { FreshetError, messageOf } from '../runtime/errors.ts'
 import type { Random } from '../runtime/random.ts'
 import { parseJson, stringifyJson } from './json.ts'
-import { createSpec, timePartitionOf, type PartitionSpec } from './partition.ts'
+import { createSpec, isCutBy, type PartitionSpec } from './partition.ts'
 import { createSchema, evolveSchema, type Evolution, type IcebergSchema } from './schema.ts'
 
 /**
@@ -317,11 +317,7 @@ export function withSchema(metadata: TableMetadata, evolution: Evolution): Table
 /** The metadata with new files partitioned as `partition` says; the same object when they already are. */
 export function withPartition(metadata: TableMetadata, partition: StreamPlan['partition']): TableMetadata {
   const schema = currentSchema(metadata)
-  const column = partition.by === 'event_time' ? '_event_time' : '_received_at'
-  const matches = (spec: PartitionSpec): boolean => {
-    const time = timePartitionOf(spec, schema)
-    return time?.column === column && time.unit === partition.unit
-  }
+  const matches = (spec: PartitionSpec): boolean => isCutBy(spec, schema, partition)
   if (matches(defaultSpec(metadata))) return metadata
   const existing = metadata['partition-specs'].find(matches)
   if (existing !== undefined) return { ...metadata, 'default-spec-id': existing['spec-id'] }

@@ -19,9 +19,13 @@ export interface PartitionSpec {
   fields: PartitionField[]
 }
 
+/** The columns that tables are cut by: times of a stream's events, or the buckets of a rollup. */
+const columnsBy = { event_time: '_event_time', received_at: '_received_at', bucket: 'bucket' } as const
+type TimeColumn = (typeof columnsBy)[StreamPlan['partition']['by']]
+
 /** How a table is cut by time: the column, the unit, and the name of the partition field. */
 export interface TimePartition {
-  column: '_event_time' | '_received_at'
+  column: TimeColumn
   unit: PartitionUnit
   name: string
 }
@@ -36,7 +40,7 @@ export function createSpec(
   specId = 0,
   fieldId = 1000,
 ): PartitionSpec {
-  const column = partition.by === 'event_time' ? '_event_time' : '_received_at'
+  const column = columnsBy[partition.by]
   const source = schema.fields.find((field) => field.name === column)
   if (source === undefined) throw new Error(`The schema lacks the column ${column}`)
   const name = `${column}_${partition.unit}`
@@ -46,12 +50,29 @@ export function createSpec(
   }
 }
 
+/** Whether a table is cut as a plan says. */
+export function isCutBy(spec: PartitionSpec, schema: StructType, { by, unit }: StreamPlan['partition']): boolean {
+  const time = timePartitionOf(spec, schema)
+  return time?.column === columnsBy[by] && time.unit === unit
+}
+
+/** What a table is cut by, in the words of a plan. */
+export function partitionOf({ column, unit }: TimePartition): StreamPlan['partition'] {
+  const by = (Object.keys(columnsBy) as (keyof typeof columnsBy)[]).find((name) => columnsBy[name] === column)!
+  return { by, unit }
+}
+
+/** The column that tells how old rows are, and by which they are sorted: the event's time, or the bucket in a table without events. */
+export function timeColumnOf(schema: StructType): '_event_time' | 'bucket' {
+  return schema.fields.some(({ name }) => name === '_event_time') ? '_event_time' : 'bucket'
+}
+
 /** How `spec` cuts by time; undefined for a spec that Freshet does not write (several fields, buckets, ...). */
 export function timePartitionOf(spec: PartitionSpec, schema: StructType): TimePartition | undefined {
   const [field, ...others] = spec.fields
   if (field === undefined || others.length > 0) return undefined
   const column = schema.fields.find((candidate) => candidate.id === field['source-id'])?.name
-  if (column !== '_event_time' && column !== '_received_at') return undefined
+  if (column !== '_received_at' && column !== timeColumnOf(schema)) return undefined
   const unit = field.transform
   if (unit !== 'hour' && unit !== 'day' && unit !== 'month') return undefined
   return { column, unit, name: field.name }

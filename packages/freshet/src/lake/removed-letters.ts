@@ -1,29 +1,29 @@
 /**
- * Dead letters that were erased or expired (I6). The table `dead_letters` has no log and so no ledger; each of its rows is counted in the
- * ledger of the stream it came from. What leaves the table is noted in a property of it, in the same commit: the ledger's
- * dead-lettered = rows in `dead_letters` + those noted here.
+ * Dead letters that left their table (I6). An event that could not be loaded is counted in the ledger of its stream, and its letter is a
+ * row of the table of that stream's letters, among letters of other stages, which are in no ledger but that table's own. What of them
+ * leaves the table is noted in a property of it, in the same commit: the stream's dead-lettered = its letters of the stage `load` + those
+ * noted here.
  */
 import { FreshetError } from '../runtime/errors.ts'
 import type { TableMetadata } from './metadata.ts'
 
 export const removedLettersKey = 'freshet.removed-dead-letters'
 
-/** How many dead letters of a stream are gone that arrived from a source in an hour (whole hours since 1970). */
+/** How many letters of the stage `load` are gone whose events arrived from a source in an hour (whole hours since 1970). */
 export interface RemovedLetters {
-  stream: string
   source: string | null
   hour: number
   count: number
 }
 
-type Stored = [stream: string, source: string | null, hour: number, count: number]
+type Stored = [source: string | null, hour: number, count: number]
 
 /** @throws FreshetError `corrupt_table` when the property cannot be read */
 export function removedLetters({ properties }: Pick<TableMetadata, 'properties'>): RemovedLetters[] {
   const text = properties[removedLettersKey]
   if (text === undefined) return []
   try {
-    return (JSON.parse(text) as Stored[]).map(([stream, source, hour, count]) => ({ stream, source, hour, count }))
+    return (JSON.parse(text) as Stored[]).map(([source, hour, count]) => ({ source, hour, count }))
   } catch (error) {
     throw new FreshetError('corrupt_table', `The table property ${removedLettersKey} cannot be read.`, { cause: error })
   }
@@ -35,9 +35,9 @@ export function withRemovedLetters(
   more: readonly RemovedLetters[],
 ): Record<string, string> {
   const sums = new Map<string, Stored>()
-  for (const { stream, source, hour, count } of [...removedLetters(base), ...more]) {
-    const key = JSON.stringify([stream, source, hour])
-    sums.set(key, [stream, source, hour, (sums.get(key)?.[3] ?? 0) + count])
+  for (const { source, hour, count } of [...removedLetters(base), ...more]) {
+    const key = JSON.stringify([source, hour])
+    sums.set(key, [source, hour, (sums.get(key)?.[2] ?? 0) + count])
   }
-  return { [removedLettersKey]: JSON.stringify([...sums.values()].filter(([, , , count]) => count !== 0)) }
+  return { [removedLettersKey]: JSON.stringify([...sums.values()].filter(([, , count]) => count !== 0)) }
 }

@@ -29,6 +29,7 @@ import {
 } from './manifest-writer.ts'
 import { defaultMergePolicy, mergeManifests, pack } from './merge-manifests.ts'
 import {
+  currentSchema,
   currentSnapshot,
   positionsKey,
   snapshotById,
@@ -40,6 +41,7 @@ import { currentManifests, liveManifests, nextSequenceNumber, nextSnapshot } fro
 import type { LedgerDelta } from './ledger.ts'
 import type { Positions } from '../log/log.ts'
 import { commitInLoop, newSnapshotId, reload, type Attempt, type CommitDeps } from './snapshot-commit.ts'
+import type { IcebergSchema } from './schema.ts'
 import { summaryOf, type FileFigures } from './snapshot-summary.ts'
 import { keyOf } from './table-paths.ts'
 
@@ -51,7 +53,7 @@ interface AddedFile extends DataFile {
 export interface RewriteRequest {
   /** The table as it was when the files to remove were chosen and read; others may have committed since. */
   table: LoadedTable
-  /** Paths of live data files, as the metadata has them. */
+  /** Paths of live data files, as the metadata has them. There may be none where `properties` say what the commit is for. */
   remove: readonly string[]
   /** Already durable in the store. They hold the rows that stay of the removed files. */
   add: readonly AddedFile[]
@@ -64,6 +66,8 @@ export interface RewriteRequest {
   ledger?: LedgerDelta
   /** Table properties to set in the same commit, given the metadata it is made on; asked again for each attempt. */
   properties?: (base: TableMetadata) => Record<string, string>
+  /** The table's metadata with the schema and the partitioning of the added files, where they are not the table's own. */
+  evolve?: (base: TableMetadata) => TableMetadata
 }
 
 export interface RewriteResult {
@@ -79,30 +83,36 @@ export interface RewriteResult {
  * `unsupported_table` when a manifest that another engine wrote cannot be written anew. Any other error leaves it open whether the commit
  * was made: load the table and look for the removed files.
  */
-export async function rewriteFiles(deps: CommitDeps, request: RewriteRequest): Promise<RewriteResult> {
-  checkRequest(request)
+export async function rewriteFiles(deps: CommitDeps, planned: RewriteRequest): Promise<RewriteResult> {
+  checkRequest(planned)
+  const request = { ...planned, table: evolved(planned, planned.table) }
   const newest = await reload(deps, request.table)
   const snapshotId = newSnapshotId(newest.metadata, deps.random)
   const writer = { store: deps.store, random: deps.random, snapshotId, written: [] }
-  checkBase(request, newest)
+  checkBase(request, evolved(request, newest))
   const added = await writeAdded({ ...writer, table: request.table }, request)
   const { table, conflicts } = await commitInLoop(deps, {
     base: newest,
     written: writer.written,
     isMade: (metadata) => snapshotById(metadata, snapshotId) !== undefined,
     attempt: (base) => {
-      checkBase(request, base)
-      return rewriteOn(deps, { ...writer, table: base }, request, added)
+      const current = evolved(request, base)
+      checkBase(request, current)
+      return rewriteOn(deps, { ...writer, table: current }, request, added)
     },
   })
   return { table, snapshot: snapshotById(table.metadata, snapshotId)!, conflicts }
 }
 
+function evolved({ evolve }: RewriteRequest, table: LoadedTable): LoadedTable {
+  return evolve === undefined ? table : { ...table, metadata: evolve(table.metadata) }
+}
+
 /** Mistakes of the caller. */
-function checkRequest({ table, remove, add, operation, removeDeletes = [] }: RewriteRequest): void {
+function checkRequest({ table, remove, add, operation, removeDeletes = [], properties }: RewriteRequest): void {
   const removed = new Set(remove)
   const wrong =
-    (remove.length + removeDeletes.length === 0 && 'removes nothing') ||
+    (remove.length + removeDeletes.length === 0 && properties === undefined && 'removes nothing') ||
     (removed.size < remove.length && 'removes a file twice') ||
     (add.some(({ path }) => removed.has(path)) && 'adds a file that it removes') ||
     (new Set(add.map(({ path }) => path)).size < add.length && 'adds a file twice') ||
@@ -114,8 +124,14 @@ function checkRequest({ table, remove, add, operation, removeDeletes = [] }: Rew
 function checkBase(request: RewriteRequest, base: LoadedTable): void {
   const { metadata } = request.table
   const known = request.add.every((file) => specById(base.metadata, specOf(request, file)) !== undefined)
-  if (metadata['table-uuid'] === base.metadata['table-uuid'] && known) return
-  throw conflict(base, 'The table was replaced, or lost the partitioning of the new files')
+  const isSame = metadata['table-uuid'] === base.metadata['table-uuid'] && known
+  const fits = request.evolve === undefined || sameFields(currentSchema(metadata), currentSchema(base.metadata))
+  if (isSame && fits) return
+  throw conflict(base, 'The table was replaced, or lost the columns or the partitioning of the new files')
+}
+
+function sameFields(a: IcebergSchema, b: IcebergSchema): boolean {
+  return JSON.stringify(a.fields) === JSON.stringify(b.fields)
 }
 
 function specOf({ table }: RewriteRequest, { specId }: AddedFile): number {

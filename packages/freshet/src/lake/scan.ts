@@ -5,7 +5,7 @@ import type { LoadedTable } from './catalog.ts'
 import { DeleteIndex, deleteFileOf, partitionKey, type DeleteFile, type ScopedDelete } from './delete-files.ts'
 import { entryStatus, readManifest, readManifestList, type ManifestEntry, type ManifestFile } from './manifest.ts'
 import { currentSchema, currentSnapshot, type Snapshot } from './metadata.ts'
-import { timePartitionOf, type TimePartition } from './partition.ts'
+import { timeColumnOf, timePartitionOf, type TimePartition } from './partition.ts'
 import { keyOf } from './table-paths.ts'
 
 /** A live data file of a snapshot. */
@@ -27,7 +27,7 @@ export interface ScanFile {
   deletes: readonly DeleteFile[]
   /** No `_event_id` in the file is below or above these; cut to 16 characters. */
   eventId: { lower: string | undefined; upper: string | undefined }
-  /** Likewise `_event_time`, microseconds since 1970. */
+  /** Likewise `_event_time`, or `bucket` in a table without events; microseconds since 1970. */
   eventTime: { lower: bigint | undefined; upper: bigint | undefined }
   /** Likewise `_received_at`. */
   receivedAt: { lower: bigint | undefined; upper: bigint | undefined }
@@ -185,7 +185,7 @@ export function scanFile(table: LoadedTable, manifest: ManifestFile, entry: Mani
   const partition = spec && timePartitionOf(spec, schema)
   const value = partition && file.partition[partition.name]
   const eventId = idOf('_event_id')
-  const eventTime = idOf('_event_time')
+  const eventTime = idOf(timeColumnOf(schema))
   const receivedAt = idOf('_received_at')
   return {
     key: keyOf(table, file.path),

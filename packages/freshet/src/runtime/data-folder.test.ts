@@ -22,14 +22,19 @@ test('a new data folder gets its format and its layout, and opens again', async 
   const folder = await open()
   expect(await readdir(dataDir)).toEqual([
     'cache',
+    'consumers',
     'erasures',
     'freshet.json',
     'lake',
+    'letter-replays',
     'lock',
     'log',
+    'objects',
+    'replays',
     'run',
     'sites',
     'tmp',
+    'tmp-worker',
   ])
   expect(JSON.parse(await readFile(join(dataDir, 'freshet.json'), 'utf8'))).toEqual({
     format: 1,

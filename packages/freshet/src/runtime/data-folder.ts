@@ -16,10 +16,20 @@ export interface DataFolder {
   sitesDir: string
   /** Scratch of the engine; emptied at its start. */
   tmpDir: string
+  /** Scratch of the worker. */
+  workerTmpDir: string
   /** What can be made again, at a cost. */
   cacheDir: string
   /** What is known of erasures. */
   erasuresDir: string
+  /** How far consumers are. */
+  consumersDir: string
+  /** What is known of replays of dead letters. */
+  letterReplaysDir: string
+  /** What is known of replays of streams. */
+  replaysDir: string
+  /** Objects of buckets, and the index of their keys. */
+  objectsDir: string
   /** Sockets of the running server. */
   runDir: string
 }
@@ -61,8 +71,13 @@ export function dataFolderAt(dataDir: string): DataFolder {
     lakeDir: at('lake'),
     sitesDir: at('sites'),
     tmpDir: at('tmp'),
+    workerTmpDir: at('tmp-worker'),
     cacheDir: at('cache'),
     erasuresDir: at('erasures'),
+    consumersDir: at('consumers'),
+    letterReplaysDir: at('letter-replays'),
+    replaysDir: at('replays'),
+    objectsDir: at('objects'),
     runDir: at('run'),
   }
 }

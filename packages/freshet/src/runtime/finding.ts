@@ -3,8 +3,9 @@ export interface Finding {
   /** `problem`: stored data is not what it should be. `note`: worth knowing, and nothing is wrong. */
   severity: 'problem' | 'note'
   /** Which check found it. */
-  check: 'folder' | 'log' | 'table' | 'position' | 'ledger' | 'duplicates'
+  check: 'folder' | 'log' | 'table' | 'position' | 'ledger' | 'duplicates' | 'objects'
   stream?: string
+  bucket?: string
   /** Absolute path, or the key of an object in a store that has no paths. */
   file?: string
   /** Byte in the file. */

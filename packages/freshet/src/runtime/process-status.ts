@@ -1,4 +1,4 @@
-export type ProcessRole = 'supervisor' | 'gateway' | 'engine'
+export type ProcessRole = 'supervisor' | 'gateway' | 'engine' | 'worker'
 
 /** What the supervisor knows of one process of the server. */
 export interface ProcessStatus {

@@ -73,7 +73,7 @@ describe('a stream without schema', () => {
       const found = await engine.sql('select id, v from notes order by id')
       expect(found.map(({ v }) => v)).toEqual([expect.stringMatching(/^7(\.0)?$/), '2.5', 'seven', '8'])
       expect(await columnsOf()).toMatchObject({ v: 'VARCHAR' })
-      expect((await engine.status('dead_letters')).rows).toBe(0)
+      expect(await engine.letters('notes')).toEqual([])
     },
   )
 
@@ -151,9 +151,9 @@ describe('a stream without schema', () => {
       { id: 1, n: 'a' },
       { id: 3, n: null },
     ])
-    const letters = await engine.sql('select stream, reason, event from dead_letters')
+    const letters = await engine.letters('notes', 'message, event')
     expect(letters).toHaveLength(1)
-    expect(letters[0]!['reason']).toContain('upper and lower case')
+    expect(letters[0]!['message']).toContain('upper and lower case')
     expect(letters[0]!['event']).toContain('"name":"b"')
   })
 
@@ -165,7 +165,7 @@ describe('a stream without schema', () => {
     await post({ id: 3, v_v1: 99 }, { id: 4, v: 'y' })
     await restart()
     expect(await engine.sql('select v from notes order by id')).toEqual([{ v: '1' }, { v: 'x' }, { v: 'y' }])
-    expect(await engine.value('select count(*) from dead_letters')).toBe(1)
+    expect(await engine.letters('notes')).toHaveLength(1)
   })
 
   test('loads the rest of a batch when some events cannot be read', async () => {
@@ -181,13 +181,14 @@ describe('a stream without schema', () => {
       { id: 1, n: 1 },
       { id: 5, n: 5 },
     ])
-    const letters = await engine.sql(
-      'select _event_time, stream, code, reason, event from dead_letters order by position',
+    const letters = await engine.letters('notes', '*', 'order by position')
+    expect(letters.map(({ stage, code }) => `${String(stage)} ${String(code)}`)).toEqual(
+      Array(3).fill('load unreadable'),
     )
-    expect(letters.map(({ stream, code }) => `${String(stream)} ${String(code)}`)).toEqual(
-      Array(3).fill('notes unreadable'),
+    expect(letters.map(({ _event_id, event_id }) => [_event_id, event_id])).toEqual(
+      letters.map(({ position }, index) => [`load:${String(position)}`, String(index + 2)]),
     )
-    expect(letters.map(({ reason }) => reason)).toEqual([
+    expect(letters.map(({ message }) => message)).toEqual([
       expect.stringContaining('duplicate key'),
       expect.stringContaining('18446744073709551615'),
       expect.stringContaining('surrogate'),

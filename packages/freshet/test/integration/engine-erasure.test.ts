@@ -51,7 +51,7 @@ async function tag(engine: LabEngine, name: string): Promise<void> {
 async function expectErased(engine: LabEngine, kept = 40): Promise<void> {
   expect(await engine.value(secrets)).toBe(0)
   expect(await engine.value('select count(*) from orders')).toBe(kept)
-  expect(await engine.sql('select _event_id from dead_letters')).toHaveLength(1)
+  expect(await engine.letters('orders')).toHaveLength(1)
 }
 
 describe('an erasure', () => {
@@ -76,11 +76,13 @@ describe('an erasure', () => {
     expect(report.check!.places.map(({ place }) => place)).toEqual([
       'data files of orders',
       'metadata of orders',
-      'data files of dead_letters',
-      'metadata of dead_letters',
+      'data files of orders_dead_letters',
+      'metadata of orders_dead_letters',
       'ids',
       'scratch and spill files',
       'log of orders',
+      'ids',
+      'log of orders_dead_letters',
     ])
     expect(report.check!.places.every(({ matches }) => matches.length === 0)).toBe(true)
     const ledger = await balancedLedger(engine, 'orders')

@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { logSearch } from '../../src/app/log-search.ts'
-import type { Column, Plan, StreamPlan } from '../../src/config/plan.ts'
+import type { Column, Plan, RollupPlan, StreamPlan } from '../../src/config/plan.ts'
 import { openEngine, type Engine } from '../../src/engine/engine.ts'
 import type { StreamStatus } from '../../src/engine/engine-status.ts'
+import { deadLettersOf } from '../../src/events/dead-letter.ts'
+import type { ReplayAtConsumer } from '../../src/engine/letters/replay.ts'
+import type { TransformRunner } from '../../src/engine/replay/transform-runner.ts'
 import type { Catalog } from '../../src/lake/catalog.ts'
 import { FileCatalog } from '../../src/lake/file-catalog/file-catalog.ts'
 import { openFileLog, type FileLog } from '../../src/log/file/file-log.ts'
@@ -18,8 +21,8 @@ import { silentLogger } from '../../src/runtime/logging.ts'
 import { systemRandom } from '../../src/runtime/random.ts'
 import { systemTimers } from '../../src/runtime/timers.ts'
 import { LocalObjectStore } from '../../src/storage/local/local-object-store.ts'
-import type { Site, SiteReader } from '../../src/sites/site-registry.ts'
 import type { ObjectStore } from '../../src/storage/object-store.ts'
+import { SiteList } from './site-list.ts'
 
 /** One event as the gateway would store it. `raw` replaces `fields` where the exact JSON text matters. */
 export interface LabEvent {
@@ -34,6 +37,7 @@ export interface LabOptions {
   /** Size of a log segment, and so of the largest chunk that is read at once. */
   segmentBytes?: number
   streams?: Record<string, StreamPlan>
+  rollups?: Record<string, RollupPlan>
   plan?: {
     lake?: Partial<Plan['lake']>
     sql?: Partial<Plan['sql']>
@@ -47,8 +51,13 @@ export interface EngineOptions {
   wrapCatalog?: (catalog: Catalog) => Catalog
   wrapLog?: (log: Log) => Log
   streams?: Record<string, StreamPlan>
+  rollups?: Record<string, RollupPlan>
   /** Changes of tables that are made although they would be refused. */
   accept?: string[]
+  /** Answers for consumers whose letters are replayed. */
+  atConsumer?: ReplayAtConsumer
+  /** Runs the transforms of streams that are replayed. */
+  transforms?: TransformRunner
 }
 
 export interface Answer {
@@ -107,25 +116,6 @@ function lineOf(event: LabEvent, receivedAtMs: number): string {
   const rest = body.slice(body.indexOf('{') + 1).trimStart()
   const head = `{"_event_id":${JSON.stringify(event.id)},"_event_time":"${event.time ?? now}","_received_at":"${now}"`
   return `${head}${rest.startsWith('}') ? '' : ','}${rest}\n`
-}
-
-class SiteList implements SiteReader {
-  #sites: readonly Site[] = []
-
-  set(sites: readonly Partial<Site>[]): void {
-    this.#sites = sites.map((site) => ({
-      name: 'site',
-      streams: 'all',
-      state: 'active',
-      addedAtMs: 0,
-      changedAtMs: 0,
-      ...site,
-    }))
-  }
-
-  async list(): Promise<readonly Site[]> {
-    return this.#sites
-  }
 }
 
 export class Lab {
@@ -203,6 +193,10 @@ export class Lab {
         ...plan?.upkeep,
       },
       streams,
+      rollups: this.#options.rollups ?? {},
+      sinks: {},
+      buckets: {},
+      configFile: null,
     }
   }
 
@@ -214,8 +208,13 @@ export class Lab {
     const files = new FileCatalog({ store, rootLocation: `file://${this.lakeDir}`, logger: silentLogger })
     const socket = join(this.dir, `${number}.sock`)
     const engine = await openEngine({
-      plan: { ...this.plan(options.streams), ...(options.accept && { accept: options.accept }) },
+      plan: {
+        ...this.plan(options.streams),
+        ...(options.rollups && { rollups: options.rollups }),
+        ...(options.accept && { accept: options.accept }),
+      },
       log: options.wrapLog?.(reader) ?? reader,
+      rollLog: (stream) => this.log.roll(stream),
       catalog: options.wrapCatalog?.(files) ?? files,
       store,
       existingStreams: await reader.streams(),
@@ -224,6 +223,10 @@ export class Lab {
       tmpDir: join(this.dir, `tmp-${number}`),
       cacheDir: join(this.dir, 'cache'),
       erasures: { dir: join(this.dir, 'erasures'), searchLog: logSearch(this.logDir) },
+      letterReplays: { dir: join(this.dir, 'letters'), ...(options.atConsumer && { atConsumer: options.atConsumer }) },
+      ...(options.transforms && {
+        replays: { dir: join(this.dir, 'replays'), transforms: options.transforms },
+      }),
       socket,
       fileSystem: nodeFileSystem,
       sites: this.sites,
@@ -264,6 +267,8 @@ export class Lab {
       mode,
       segmentBytes: this.#options.segmentBytes ?? 1 << 20,
       diskFreeBytesMin: 0,
+      // Who appends is the gateway.
+      ...(mode === 'read' && { appender: { append: (stream, batch) => this.log.append(stream, batch) } }),
       fileSystem: nodeFileSystem,
       clock: systemClock,
       timers: systemTimers,
@@ -353,6 +358,15 @@ export class LabEngine {
     const found = (JSON.parse(text) as { streams: StreamStatus[] }).streams.find(({ name }) => name === stream)
     if (found === undefined) throw new Error(`no stream ${stream} in ${text}`)
     return found
+  }
+
+  /** The dead letters of a stream, all those of what is in its log, too. */
+  async letters(stream: string, list = '*', rest = ''): Promise<Row[]> {
+    const name = deadLettersOf(stream)
+    await this.caughtUp(stream)
+    if (!(await this.#log.ends(name)).has(0)) return []
+    await this.caughtUp(name)
+    return this.sql(`select ${list} from ${name} ${rest}`)
   }
 
   /** Waits until all that is in the stream's log is visible. */

@@ -209,7 +209,7 @@ test('dead letters are told, beside those that could be loaded', async () => {
   const repeat = await post('open', [event('b', '"n":5'), event('c', '"n":6')])
   await engine.caughtUp('open')
   for (let round = 0; round < 2; round++) {
-    const dead = await engine.sql('select position from dead_letters order by position')
+    const dead = await engine.letters('open', 'position', 'order by position')
     const [, , from, to] = receipt.split('.')
     const own = dead.filter(({ position }) => Number(position) >= Number(from) && Number(position) < Number(to))
     expect(own.length).toBeGreaterThan(0)
@@ -270,7 +270,7 @@ describe('a batch that the log has let go of', () => {
     for (let index = 0; index < 3; index++) await post('trades', [event(`x${index}`, '"n":1')])
     await engine.committed('trades')
     await expect.poll(async () => (await find(engine, receipt))['inLog'], { timeout: 20_000 }).toBe(false)
-    const dead = Number(await engine.value('select count(*) from dead_letters'))
+    const dead = (await engine.letters('trades')).length
     expect(dead).toBeGreaterThan(0)
     expect((await find(engine, receipt))['events']).toEqual({ ...counts, visible: 3 - dead, deadLettered: dead })
   })

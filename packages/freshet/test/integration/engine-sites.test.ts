@@ -100,7 +100,7 @@ test('the header of an answer, the status and the table say the same', async () 
     completeThrough: null,
     sites: [{ site: 'tokyo', state: 'unregistered', holdsBack: false }],
   })
-  expect(await engine.value("select count(*) from freshet.sites where stream = 'dead_letters'")).toBe(0)
+  expect(await engine.value("select count(*) from freshet.sites where stream like '%dead_letters'")).toBe(0)
 })
 
 test('what is complete is in SQL: the time is never later than what the same query sees (I4)', async () => {
@@ -206,7 +206,7 @@ test('a registry that cannot be read keeps the engine from nothing else', async 
   await send('london', `${day}10:00:00.000Z`)
   await engine.caughtUp('trades')
   expect(await engine.value('select count(*) from trades')).toBe(1)
-  expect(await engine.value('select count(*) from freshet.streams')).toBe(3)
+  expect(await engine.value('select count(*) from freshet.streams')).toBe(2)
   expect(await engine.status('trades')).toMatchObject({ completeThrough: null, sites: null, sitesTotal: null })
   for (const sql of [ask, 'select * from freshet.sites']) {
     const { status, text } = await engine.query({ sql })

@@ -85,8 +85,8 @@ export class EvolutionLab {
     return (await this.engine.sql('describe people')).map((row) => row['column_name'])
   }
 
-  deadLetters(): Promise<unknown> {
-    return this.engine.value('select count(*) from dead_letters')
+  async deadLetters(): Promise<number> {
+    return (await this.engine.letters('people')).length
   }
 
   async table(): Promise<LoadedTable> {

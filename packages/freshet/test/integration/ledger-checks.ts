@@ -51,16 +51,15 @@ export async function ledgerSums(
 export async function expectLedgerOfTable(engine: LabEngine, stream: string): Promise<void> {
   const rows = await balancedLedger(engine, stream)
   expect(rows.filter(({ in_flight }) => in_flight !== 0)).toEqual([])
-  const counted = (from: string): Promise<Row[]> =>
-    engine.sql(
-      `select _source as source, date_trunc('hour', _received_at) as hour, count(*) as events
-       from ${from} group by all order by hour, source nulls first`,
-    )
+  const list = `_source as source, date_trunc('hour', _received_at) as hour, count(*) as events`
+  const rest = 'group by all order by hour, source nulls first'
   const said = (countOf: (row: LedgerRow) => number): Row[] =>
     rows.flatMap((row) => (countOf(row) > 0 ? { source: row.source, hour: row.hour, events: countOf(row) } : []))
-  expect(said(({ committed, removed }) => committed - removed)).toEqual(await counted(stream))
+  expect(said(({ committed, removed }) => committed - removed)).toEqual(
+    await engine.sql(`select ${list} from ${stream} ${rest}`),
+  )
   expect(said(({ dead_lettered: events }) => events)).toEqual(
-    await counted(`(select * from dead_letters where stream = '${stream}')`),
+    await engine.letters(stream, list, `where stage = 'load' ${rest}`),
   )
 }
 

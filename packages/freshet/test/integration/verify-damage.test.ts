@@ -23,7 +23,7 @@ afterEach(() => folder.remove())
 afterAll(() => lab.close())
 
 test('log: a changed byte, a cut, and a missing segment are found in their segment', async () => {
-  const segments = await folder.filesIn('log', '.ndjson')
+  const segments = await folder.filesIn('log/trades', '.ndjson')
   expect(segments.length).toBeGreaterThan(3)
   const [path] = segments.slice(-2)
   const whole = await readFile(path!)
@@ -38,7 +38,7 @@ test('log: a changed byte, a cut, and a missing segment are found in their segme
 })
 
 test('log: what is below the position of the table may be trimmed, what is above it not (I7)', async () => {
-  const [oldest, second] = await folder.filesIn('log', '.ndjson')
+  const [oldest, second] = await folder.filesIn('log/trades', '.ndjson')
   await rm(oldest!)
   await rm(second!)
   expect(await folder.problems()).toMatchObject([{ check: 'position', stream: 'trades' }])
@@ -60,7 +60,7 @@ test('log: a position that no batch begins at is found, where the log was replac
 })
 
 test('log: a torn tail and stray files are notes', async () => {
-  const last = (await folder.filesIn('log', '.ndjson')).at(-1)!
+  const last = (await folder.filesIn('log/trades', '.ndjson')).at(-1)!
   const size = (await stat(last)).size
   await writeFile(last, '{"_frame":{"bytes":10,', { flag: 'a' })
   await writeFile(join(folder.dir, 'log/trades/0/left.tmp'), '')
@@ -191,7 +191,7 @@ test('ledger: numbers that the files do not bear out are found, by source and ho
     ledger.totals[1]!--
     ledger.totals[3]!++
   })
-  expect(buried.map(({ what }) => what).join()).toContain('dead_letters do not agree')
+  expect(buried.map(({ what }) => what).join()).toContain('its dead letters do not agree')
 })
 
 test('ledger: one that began later says so, and is no problem', async () => {
@@ -203,10 +203,10 @@ test('ledger: one that began later says so, and is no problem', async () => {
 })
 
 test('ledger: where the dead letters are damaged, that is the problem, and the ledger is compared without them', async () => {
-  const [path] = await folder.filesIn('lake/dead_letters', '.parquet')
+  const [path] = await folder.filesIn('lake/trades_dead_letters', '.parquet')
   await rm(path!)
   const all = await folder.verify()
-  expect(all.problems).toMatchObject([{ check: 'table', stream: 'dead_letters', file: path }])
+  expect(all.problems).toMatchObject([{ check: 'table', stream: 'trades_dead_letters', file: path }])
   expect(all.notes).toMatchObject([{ check: 'ledger', stream: 'trades' }])
   expect(await folder.verify({ streams: ['trades'] })).toMatchObject({ ok: true, notes: [{ check: 'ledger' }] })
 })

@@ -1,10 +1,12 @@
 /** A data folder that an engine made, and copies of it to be damaged: what the tests of `freshet verify` run on. */
+import { createHash } from 'node:crypto'
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api'
 import type { VerifyReport } from '../../src/app/verify/report.ts'
 import { verifyDataFolder } from '../../src/app/verify/verify.ts'
+import type { BucketPlan } from '../../src/config/plan.ts'
 import { FileCatalog } from '../../src/lake/file-catalog/file-catalog.ts'
 import { readManifestList } from '../../src/lake/manifest.ts'
 import { currentSnapshot } from '../../src/lake/metadata.ts'
@@ -36,6 +38,7 @@ export async function verifyLab(): Promise<Lab> {
   ])
   await lab.post('trades', [], { source: 'site-2', eventTimeMaxMs: Date.parse('2013-10-09') })
   await engine.caughtUp('trades')
+  await engine.letters('trades')
   await engine.stop()
   for (let index = 0; index < 4; index++) await lab.post('trades', tradeEvents(80, { from: 1000 + index * 80 }))
   await lab.closeLog()
@@ -52,21 +55,23 @@ function fromSource(events: LabEvent[], source: string | undefined): LabEvent[] 
 export class FolderCopy {
   readonly dir: string
   readonly #lab: Lab
+  readonly #buckets: Record<string, BucketPlan>
 
-  static async of(lab: Lab): Promise<FolderCopy> {
+  static async of(lab: Lab, buckets: Record<string, BucketPlan> = {}): Promise<FolderCopy> {
     const dir = await mkdtemp(join(tmpdir(), 'freshet-verify-test-'))
     await cp(lab.dir, dir, { recursive: true, filter: (path) => !path.endsWith('.sock') })
-    return new FolderCopy(dir, lab)
+    return new FolderCopy(dir, lab, buckets)
   }
 
-  private constructor(dir: string, lab: Lab) {
+  private constructor(dir: string, lab: Lab, buckets: Record<string, BucketPlan>) {
     this.dir = dir
     this.#lab = lab
+    this.#buckets = buckets
   }
 
   verify(options: { deep?: boolean; streams?: string[] } = {}): Promise<VerifyReport> {
     const { deep = false, streams = [] } = options
-    const plan = { ...this.#lab.plan(), dataDir: this.dir }
+    const plan = { ...this.#lab.plan(), dataDir: this.dir, buckets: this.#buckets }
     return verifyDataFolder({ plan, streams, deep, onProgress: () => undefined })
   }
 
@@ -106,6 +111,17 @@ export class FolderCopy {
   remove(): Promise<void> {
     return rm(this.dir, { recursive: true, force: true })
   }
+}
+
+/** Of all names, times and sizes in a folder. */
+export async function digest(dir: string): Promise<string> {
+  const names = (await readdir(dir, { recursive: true })).toSorted()
+  const hash = createHash('sha256')
+  for (const name of names) {
+    const found = await stat(join(dir, name))
+    hash.update(`${name} ${found.mtimeMs} ${found.size}\n`)
+  }
+  return hash.digest('hex')
 }
 
 /** Changes one bit of a file. */

@@ -1,6 +1,5 @@
 /** `freshet verify` on a data folder in order, at rest and while an engine works on it, and what the command says. */
-import { createHash } from 'node:crypto'
-import { readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -9,7 +8,7 @@ import { openDataFolder } from '../../src/runtime/data-folder.ts'
 import { nodeFileSystem } from '../../src/runtime/file-system.ts'
 import { cli } from '../support/cli.ts'
 import { Lab, tradeEvents } from './engine-harness.ts'
-import { flip, FolderCopy, verifyLab } from './verify-lab.ts'
+import { digest, flip, FolderCopy, verifyLab } from './verify-lab.ts'
 
 const lab = await verifyLab()
 let folder: FolderCopy
@@ -20,16 +19,6 @@ beforeEach(async () => {
 
 afterEach(() => folder.remove())
 afterAll(() => lab.close())
-
-async function digest(dir: string): Promise<string> {
-  const names = (await readdir(dir, { recursive: true })).toSorted()
-  const hash = createHash('sha256')
-  for (const name of names) {
-    const found = await stat(join(dir, name))
-    hash.update(`${name} ${found.mtimeMs} ${found.size}\n`)
-  }
-  return hash.digest('hex')
-}
 
 test('a folder in order passes, in depth too, and nothing in it changes', async () => {
   const before = await digest(folder.dir)
@@ -43,7 +32,12 @@ test('a folder in order passes, in depth too, and nothing in it changes', async 
     ledger: { accepted: 442 + 320, committed: 411, deduplicated: 30, deadLettered: 1 },
     inFlight: { events: 320 },
   })
-  expect(letters).toMatchObject({ stream: 'dead_letters', log: null, table: { rows: 1 }, ledger: null })
+  expect(letters).toMatchObject({
+    stream: 'trades_dead_letters',
+    log: { events: 1 },
+    table: { rows: 1 },
+    ledger: { committed: 1 },
+  })
   expect(await digest(folder.dir)).toBe(before)
 })
 
@@ -63,7 +57,7 @@ test('the command names each problem with place and mend, and ends with 0, 1 or 
   const well = await cli(['verify', '--data-dir', folder.dir], { cwd: folder.dir })
   expect(well).toMatchObject({ code: 0, stderr: '' })
   expect(well.stdout).toContain('ok: no problem found')
-  const last = (await folder.filesIn('log', '.ndjson')).at(-1)!
+  const last = (await folder.filesIn('log/trades', '.ndjson')).at(-1)!
   await flip(last, 300)
   const ill = await cli(['verify', 'trades', '--data-dir', relative(tmpdir(), folder.dir)], { cwd: tmpdir() })
   expect(ill.code).toBe(1)
@@ -78,7 +72,7 @@ test('the command names each problem with place and mend, and ends with 0, 1 or 
   })
   const unknown = await cli(['verify', 'tades', '--data-dir', folder.dir], { cwd: folder.dir })
   expect(unknown).toMatchObject({ code: 2 })
-  expect(unknown.stderr).toContain('It has: trades, dead_letters.')
+  expect(unknown.stderr).toContain('It has: trades, trades_dead_letters.')
 })
 
 test('Ctrl-C ends it, and leaves nothing behind', async () => {

@@ -74,7 +74,7 @@ test('columns of types that only others write are read, and loading goes on besi
   const raw = '{"id":"filled","at":"2013-10-07T14:00:00Z","hash":"AAAAAA=="}'
   await lab.post('trades', [{ id: 'filled', time: '2013-10-07T14:00:00Z', raw }])
   await engine.caughtUp('trades')
-  expect(await engine.sql('SELECT code, reason FROM dead_letters')).toEqual([
-    { code: 'unreadable', reason: 'Field "hash": its column has the type fixed[4], which only other engines write' },
+  expect(await engine.letters('trades', 'code, message')).toEqual([
+    { code: 'unreadable', message: 'Field "hash": its column has the type fixed[4], which only other engines write' },
   ])
 })

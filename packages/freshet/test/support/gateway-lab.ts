@@ -143,6 +143,10 @@ export function testPlan(dataDir: string, changes: PlanChanges = {}): Plan {
       orphanAgeMs: 86_400_000,
     },
     streams: Object.fromEntries(streams.map((stream) => [stream.name, stream])),
+    rollups: {},
+    sinks: {},
+    buckets: {},
+    configFile: null,
   }
 }
 

@@ -68,7 +68,6 @@ export class TableLab {
       hasLog: false,
       keptSources: () => new Set(),
       onOvertaken: () => this.overtaken++,
-      flushDeadLetters: async () => undefined,
     }
     this.views = new StreamViews({
       store,

@@ -12,6 +12,7 @@ export interface VerifyReport {
   ok: boolean
   seconds: number
   streams: StreamReport[]
+  buckets: BucketReport[]
   problems: Finding[]
   notes: Finding[]
 }
@@ -26,6 +27,24 @@ export interface StreamReport {
   ledger: LedgerReport | null
   /** Accepted events that the table does not hold yet; null without a log. */
   inFlight: { events: number; bytes: number } | null
+}
+
+export interface BucketReport {
+  bucket: string
+  objects: number
+  /** Changes that the index has: objects, and what they took the place of. */
+  versions: number
+  /** Plain bytes of the objects. */
+  bytes: number
+  /** Files of bytes, each once however many objects have them. */
+  blobs: number
+  storedBytes: number
+  /** Uploads that are not completed. */
+  uploads: number
+  /** Blobs and parts whose master key is not at hand: only their checksums were checked. */
+  withoutKey: number
+  /** Blobs that no object has. */
+  orphans: { files: number; bytes: number }
 }
 
 type LogReport = Omit<PartitionCheck, 'findings'>
@@ -53,8 +72,9 @@ interface LedgerReport extends LedgerCounts {
 
 /** What it is doing, for a line of progress. */
 export interface VerifyProgress {
+  /** Or the bucket, of `objects`. */
   stream: string
-  part: 'log' | 'table' | 'ledger'
+  part: 'log' | 'table' | 'ledger' | 'objects'
   /** Bytes checked so far, in all. */
   bytes: number
 }

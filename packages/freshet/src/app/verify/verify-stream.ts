@@ -2,15 +2,20 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Plan } from '../../config/plan.ts'
-import { deadLetterStream } from '../../engine/dead-letters.ts'
+import { eachLoggedLetter, type LoggedLetter } from '../../engine/dead-letters.ts'
+import { rollupRecord } from '../../engine/rollups/record.ts'
 import type { DataVerifier } from '../../engine/verify/verify-data.ts'
+import type { LetterPlace } from '../../engine/verify/ledger.ts'
+import { deadLettersOf, deadLetterStream, formerDeadLetters, letteredStream } from '../../events/dead-letter.ts'
 import type { Catalog, LoadedTable } from '../../lake/catalog.ts'
 import { verifyVersions } from '../../lake/file-catalog/verify-versions.ts'
 import { ledgerFileKeys, readLedger, type TableLedger } from '../../lake/ledger.ts'
+import { hourMs } from '../../lake/ledger-rows.ts'
 import { tablePositions } from '../../lake/metadata.ts'
 import { removedLetters, type RemovedLetters } from '../../lake/removed-letters.ts'
 import { orphansOf, verifyTable, type TableCheck } from '../../lake/verify-table.ts'
-import { endFile } from '../../log/file/durable-end.ts'
+import { endFile, readEnd } from '../../log/file/durable-end.ts'
+import { PartitionReader } from '../../log/file/partition-reader.ts'
 import { partitionFolder } from '../../log/file/segments.ts'
 import { verifyPartition } from '../../log/file/verify-partition.ts'
 import type { DataFolder } from '../../runtime/data-folder.ts'
@@ -38,10 +43,12 @@ interface LedgerState {
   ledger: TableLedger
 }
 
-/** What the ledgers of all streams are compared with. */
-export interface DeadLetterTable {
-  /** Keys of its data files. */
+/** What the ledger of a stream is compared with. */
+interface DeadLetters {
+  /** Keys of their data files. */
   files: readonly string[]
+  /** Those of the log behind them. */
+  logged: readonly LetterPlace[]
   removed: readonly RemovedLetters[]
 }
 
@@ -59,8 +66,7 @@ export class StreamVerifier {
   #ledger: LedgerState | undefined
   /** Keys of the current data files; undefined where they are not all sound, or not known. */
   #sound: string[] | undefined
-  #checked = false
-  #removedLetters: RemovedLetters[] = []
+  #table: LoadedTable | undefined
 
   constructor(options: StreamVerifierOptions) {
     this.#options = options
@@ -74,31 +80,35 @@ export class StreamVerifier {
     await this.#checkTable()
   }
 
-  /** Of `dead_letters`: its data files and what it says was removed; undefined where they cannot be relied on. */
-  async deadLetters(): Promise<DeadLetterTable | undefined> {
-    if (!this.#checked) await this.#checkTable()
-    return this.#sound && { files: this.#sound, removed: this.#removedLetters }
-  }
-
-  /** @param letters the table `dead_letters`, as it is after this table was checked */
-  async checkLedger(letters: DeadLetterTable | undefined): Promise<void> {
+  /** Compares the ledger with the data files, and with the dead letters as they are after the table was checked. */
+  async checkLedger(): Promise<void> {
     // Where files are missing or damaged the sums cannot agree: that is said already.
     if (this.#ledger === undefined || this.#sound === undefined) return
     this.#options.onProgress(this.name, 'ledger', 0)
+    const letters = await this.#deadLetters()
     if (letters === undefined) {
-      const what = `The dead letters in the ledger of ${this.name} were not compared: the table dead_letters has problems.`
+      const where = `the table ${deadLettersOf(this.name)} has problems, or some are in the table ${formerDeadLetters}`
+      const what = `The dead letters in the ledger of ${this.name} were not compared: ${where}.`
       this.findings.push({ severity: 'note', check: 'ledger', stream: this.name, what })
     }
-    const { data } = this.#options
-    const removed = letters?.removed.filter(({ stream }) => stream === this.name) ?? []
-    const deadLetterFiles = letters?.files
-    const found = await data.verifyLedger({
-      ...this.#ledger,
-      files: this.#sound,
-      deadLetterFiles,
-      removedLetters: removed,
-    })
+    const found = await this.#options.data.verifyLedger({ ...this.#ledger, files: this.#sound, letters })
     this.findings.push(...found)
+  }
+
+  /** The stream's dead letters, in their table and in the log behind it; undefined where they cannot be relied on. */
+  async #deadLetters(): Promise<DeadLetters | undefined> {
+    const { catalog } = this.#options
+    if ((await catalog.load(formerDeadLetters).catch(() => undefined)) !== undefined) return undefined
+    const contents = await contentsOf({ ...this.#options, name: deadLettersOf(this.name) }, placeOf)
+    if (contents === undefined) return undefined
+    const { files, logged, table } = contents
+    return { files, logged, removed: table ? removedLetters(table.metadata) : [] }
+  }
+
+  /** The current data files, once they are checked; undefined where they are not all sound. */
+  async currentFiles(): Promise<{ files: readonly string[]; table: LoadedTable | undefined } | undefined> {
+    await this.#checkTable()
+    return this.#sound && { files: this.#sound, table: this.#table }
   }
 
   async #checkLog(): Promise<void> {
@@ -119,7 +129,6 @@ export class StreamVerifier {
 
   async #checkTable(): Promise<void> {
     const { store, onProgress } = this.#options
-    this.#checked = true
     onProgress(this.name, 'table', 0)
     const versions = await verifyVersions(store, this.name, this.#placeOf)
     this.findings.push(...versions.findings)
@@ -133,7 +142,7 @@ export class StreamVerifier {
       return
     }
     this.findings.push(...check.findings)
-    this.#removedLetters = removedLetters(table.metadata)
+    this.#table = table
     if (ledger !== undefined) this.#ledger = { table, ledger }
     await this.#checkFiles(check)
     this.report.table = {
@@ -162,10 +171,11 @@ export class StreamVerifier {
 
   async #checkFiles(check: TableCheck): Promise<void> {
     const { plan, data, deep, onProgress } = this.#options
+    const lettered = letteredStream(this.name)
     const { findings, sound } = await data.verify({
       table: check,
       name: this.name,
-      stream: this.name === deadLetterStream.name ? deadLetterStream : plan.streams[this.name],
+      stream: lettered === undefined ? plan.streams[this.name] : deadLetterStream(lettered),
       deep,
       onBytes: (bytes) => onProgress(this.name, 'table', bytes),
     })
@@ -180,7 +190,7 @@ export class StreamVerifier {
     for (let attempt = 1; ; attempt++) {
       const check = await verifyTable({ catalog, store, name: this.name, placeOf: this.#placeOf })
       const { table } = check
-      if (table === undefined || this.name === deadLetterStream.name) return { check, ledger: undefined }
+      if (table === undefined) return { check, ledger: undefined }
       try {
         return { check, ledger: await readLedger(store, table) }
       } catch (error) {
@@ -202,11 +212,13 @@ export class StreamVerifier {
    */
   async #checkPosition(): Promise<void> {
     const { catalog, store, folder } = this.#options
-    if (this.name === deadLetterStream.name) return
+    if (this.name === formerDeadLetters) return
     for (let attempt = 1; attempt <= positionAttemptsMax; attempt++) {
       // A table or a ledger that cannot be read is found where the table is checked.
       const table = await catalog.load(this.name).catch(() => null)
       if (table === null || (table === undefined && this.report.log === null)) return
+      // A rollup has no log.
+      if (table !== undefined && rollupRecord(table.metadata) !== undefined) return
       const ledger = table && (await readLedger(store, table).catch(() => undefined))
       const { inFlight, findings, trimmed } = await verifyPosition({
         fileSystem: nodeFileSystem,
@@ -250,6 +262,51 @@ export class StreamVerifier {
   }
 
   readonly #placeOf = (key: string): string => join(this.#options.folder.lakeDir, key)
+}
+
+/** What a stream has: the data files of its table, and what `read` makes of the events that its log has behind them. */
+export interface StreamContents<T> {
+  files: readonly string[]
+  table: LoadedTable | undefined
+  logged: T[]
+}
+
+/** What a stream has at present; undefined where that cannot be relied on. */
+export async function contentsOf<T>(
+  options: StreamVerifierOptions,
+  read: (event: LoggedLetter) => readonly T[],
+): Promise<StreamContents<T> | undefined> {
+  const { folder, name } = options
+  for (let attempt = 1; ; attempt++) {
+    const current = await new StreamVerifier({ ...options, onProgress: () => undefined }).currentFiles()
+    if (current === undefined) return undefined
+    const { files, table } = current
+    const reader = new PartitionReader(nodeFileSystem, folder.logDir, name, partition)
+    const end = readEnd(nodeFileSystem, folder.logDir, name, partition)
+    const log = {
+      ends: async () => new Map(end === undefined ? [] : [[partition, BigInt(end)]]),
+      read: (_stream: string, _partition: number, from: bigint, maxBytes: number) =>
+        reader.read(Number(from), maxBytes),
+    }
+    const logged: T[] = []
+    try {
+      const from = (table && tablePositions(table.metadata).get(partition)) ?? 0n
+      await eachLoggedLetter(log, name, from, (event) => logged.push(...read(event)))
+      return { files, table, logged }
+    } catch (error) {
+      if (!(error instanceof FreshetError)) throw error
+      // The table has moved on; anything else is found where the log of the stream is checked.
+      if (error.code !== 'log_trimmed' || attempt === positionAttemptsMax) return undefined
+    } finally {
+      await reader.close()
+    }
+  }
+}
+
+/** Where the event of a letter is in its stream, if it could not be loaded. */
+function placeOf({ stage, position, _source, _received_at }: LoggedLetter): LetterPlace[] {
+  if (stage !== 'load' || position === undefined) return []
+  return [{ position, source: _source ?? null, hour: Math.floor(Date.parse(_received_at) / hourMs) }]
 }
 
 function ledgerKeys(table: LoadedTable | undefined): string[] {

@@ -1,15 +1,14 @@
 /**
  * `freshet verify`: checks a data folder from its files, read-only and without a lock, also while a server runs on it.
  *
- * Streams are taken one after another: the log, how the table stands to it, then the table. The dead letters come last of all tables
- * and the ledgers after them: a table's dead letters are committed before the position behind them, so `dead_letters` as it is
- * later has all that an earlier state of a ledger counts.
+ * Streams are taken one after another: the log, how the table stands to it, then the table. The ledgers come after all tables, each with
+ * the dead letters as they are then: a letter is in its log before the position behind its event is committed, so letters as they are
+ * later have all that an earlier state of a ledger counts. Objects come last: their events are told of by the streams.
  */
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { streamNamePattern, type Plan } from '../../config/plan.ts'
-import { deadLetterStream } from '../../engine/dead-letters.ts'
+import { logNamePattern, type Plan } from '../../config/plan.ts'
 import { DataVerifier } from '../../engine/verify/verify-data.ts'
 import { FileCatalog } from '../../lake/file-catalog/file-catalog.ts'
 import { endsFolder } from '../../log/file/durable-end.ts'
@@ -20,7 +19,9 @@ import type { Finding } from '../../runtime/finding.ts'
 import { silentLogger } from '../../runtime/logging.ts'
 import { systemRandom } from '../../runtime/random.ts'
 import { LocalObjectStore } from '../../storage/local/local-object-store.ts'
+import { keysAtHand } from '../objects.ts'
 import type { VerifyProgress, VerifyReport } from './report.ts'
+import { verifyObjects } from './verify-objects.ts'
 import { StreamVerifier } from './verify-stream.ts'
 
 export interface VerifyOptions {
@@ -49,12 +50,10 @@ export async function verifyDataFolder({ plan, streams, deep, onProgress }: Veri
     const common = { plan, folder, store, catalog, data, deep, onProgress: progressOf(onProgress) }
     const verifiers = names.map((name) => new StreamVerifier({ ...common, name }))
     for (const verifier of verifiers) await verifier.check()
-    const letters =
-      verifiers.find(({ name }) => name === deadLetterStream.name) ??
-      new StreamVerifier({ ...common, name: deadLetterStream.name })
-    const deadLetters = await letters.deadLetters()
-    for (const verifier of verifiers) await verifier.checkLedger(deadLetters)
-    const all = [...findings, ...verifiers.flatMap((verifier) => verifier.findings)]
+    for (const verifier of verifiers) await verifier.checkLedger()
+    const keys = keysAtHand(plan.buckets)
+    const objects = await verifyObjects({ ...common, keys, streams, scratchDir: tmpDir })
+    const all = [...findings, ...verifiers.flatMap((verifier) => verifier.findings), ...objects.findings]
     const problems = all.filter(({ severity }) => severity === 'problem')
     return {
       dataDir: plan.dataDir,
@@ -63,6 +62,7 @@ export async function verifyDataFolder({ plan, streams, deep, onProgress }: Veri
       ok: problems.length === 0,
       seconds: Math.round(performance.now() - startedMs) / 1000,
       streams: verifiers.map(({ report }) => report),
+      buckets: objects.buckets,
       problems,
       notes: all.filter(({ severity }) => severity === 'note'),
     }
@@ -95,14 +95,13 @@ async function checkFormat(dataDir: string): Promise<{ format: number | undefine
   return damaged(`${file} is missing: it says which format the data folder has.`, 'The next start writes it anew.')
 }
 
-/** Every stream that has a log, an end of one, or a folder for its table; dead letters last. */
+/** Every stream that has a log, an end of one, or a folder for its table. */
 async function streamsIn({ logDir, lakeDir }: DataFolder): Promise<string[]> {
-  const logs = (await nodeFileSystem.readDir(logDir)).filter((name) => streamNamePattern.test(name))
+  const logs = (await nodeFileSystem.readDir(logDir)).filter((name) => logNamePattern.test(name))
   const ends = (await nodeFileSystem.readDir(endsFolder(logDir))).map((name) => name.replace(/\.\d+$/, ''))
   const tables = (await nodeFileSystem.readEntries(lakeDir)).filter(({ folder }) => folder).map(({ name }) => name)
   const names = new Set([...logs, ...ends, ...tables])
-  const last = names.delete(deadLetterStream.name) ? [deadLetterStream.name] : []
-  return [...[...names].toSorted(), ...last]
+  return [...names].toSorted()
 }
 
 function chosen(names: readonly string[], wanted: readonly string[], dataDir: string): string[] {

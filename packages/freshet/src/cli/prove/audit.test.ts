@@ -37,7 +37,7 @@ function sqlTime({ prove_at: at }: Row): string {
 const door: AuditOptions['door'] = {
   rows: async (sql) => {
     if (sql.startsWith('select count(*)')) return [{ total: rows.length }]
-    if (sql.includes('freshet.streams')) return letters.length === 0 ? [] : [{ name: 'dead_letters' }]
+    if (sql.includes('freshet.streams')) return letters.length === 0 ? [] : [{ name: 'prove_dead_letters' }]
     return letters
   },
   eachRow: async (_sql, _params, onRow) => {

@@ -3,6 +3,7 @@
  * knows nothing of how the server stores events.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { deadLettersOf } from '../../events/dead-letter.ts'
 import { checksumOf } from './checksum.ts'
 import { mayBeAnsweredLater, type Door, type Row } from './door.ts'
 import { eventStates, type RunRecord, type SiteRecord } from './record.ts'
@@ -148,13 +149,15 @@ class Audit {
 
   async #readDeadLetters(): Promise<void> {
     const { streams, run } = this.#options
-    const names = streams.map(({ name }) => name)
-    const sql = 'select event from dead_letters where list_contains($names, stream) and contains(event, $run)'
-    const params = { names, run: `"prove_id":"${run}-` }
+    const params = { run: `"prove_id":"${run}-` }
     // There is no such table before there is a first dead letter.
     const known = await this.#patiently(() => this.#options.door.rows('select name from freshet.streams', {}))
-    if (!known.some(({ name }) => name === 'dead_letters')) return
-    const rows = await this.#patiently(() => this.#options.door.rows(sql, params))
+    const names = streams.map(({ name }) => deadLettersOf(name)).filter((own) => known.some(({ name }) => name === own))
+    const rows: Row[] = []
+    for (const name of names) {
+      const sql = `select event from ${name} where stage = 'load' and contains(event, $run)`
+      rows.push(...(await this.#patiently(() => this.#options.door.rows(sql, params))))
+    }
     for (const { event } of rows) {
       const id = /"prove_id":"([^"]*)"/.exec(String(event))?.[1] ?? ''
       const named = parseEventId(run, id)

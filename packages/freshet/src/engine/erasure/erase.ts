@@ -14,7 +14,9 @@
  *   query reads them (history.ts).
  * - Files in no snapshot, which a crash left, or an upkeep that was interrupted: removed (unreached.ts). Upkeep is held back from before the
  *   first file is looked at until the check: what it read before, it would write anew after.
- * - `dead_letters` of the stream: the event's text is a column there; treated like the stream's own table (letters.ts).
+ * - What is made of it: rollups correct the buckets that events have left, and their former snapshots expire (made-tables.ts).
+ * - The stream's dead letters: the event's text is a column there; their table and log are treated like the stream's own (letters.ts). A
+ *   letter that comes while the erasure works is found by its check, and taken out in another round.
  * - Column bounds in manifests: those of rewritten files are of what is left; entries of removed files have none of ours, and other
  *   engines' are dropped; manifests of expired snapshots are removed with them.
  * - Former versions of the metadata: they name files and snapshots, no values of rows. Sources and columns have names, which are no events.
@@ -30,11 +32,14 @@
  * after a kill at any moment the next start begins with the first step, and passes over what is done. The record is durable
  * before the request is answered, and keeps the condition until the check has found nothing.
  */
+import { deadLettersOf } from '../../events/dead-letter.ts'
+import type { Positions } from '../../log/log.ts'
 import type { Logger } from '../../runtime/logging.ts'
 import type { Timers } from '../../runtime/timers.ts'
 import { messageOf } from '../../runtime/errors.ts'
 import { join } from 'node:path'
 import { dropBounds, expireReaching, type HistoryRequest } from './history.ts'
+import { expireMade, type MadeTables } from './made-tables.ts'
 import { meansPresent } from './meant-columns.ts'
 import { boundTest, needlesOf } from './needles.ts'
 import type { ErasureCommit, ErasureRecord, ErasureState, SearchedPlace } from './record.ts'
@@ -48,7 +53,7 @@ import { allFiles, mayBeMeant } from './wanted.ts'
 export interface ErasedStream {
   kept: ErasedTable
   /** Resolves when everything before a log position is in the table, and the log trimmed as far as that goes. */
-  commitUpTo(position: bigint, signal: AbortSignal): Promise<void>
+  trimUpTo(position: bigint, signal: AbortSignal): Promise<void>
 }
 
 export interface EraseDeps extends RewriteDeps {
@@ -59,7 +64,12 @@ export interface EraseDeps extends RewriteDeps {
   /** The engine's scratch, all of it. */
   scratchDir: string
   searchLog: SearchLog
-  deadLetters: ErasedStream
+  /** The dead letters of a stream, if it has some. */
+  lettersOf: (stream: string) => ErasedStream | undefined
+  /** What is made of streams; left out, nothing is. */
+  made?: MadeTables
+  /** Begins a new segment of a stream's log behind all that was appended; gives the positions there. */
+  rollLog: (stream: string) => Promise<Positions>
   /** Runs `work` while upkeep rewrites nothing, and has nothing left on disk of what it read before. */
   holdUpkeep: <T>(work: () => Promise<T>) => Promise<T>
   save: (record: ErasureRecord) => Promise<void>
@@ -68,6 +78,7 @@ export interface EraseDeps extends RewriteDeps {
 const searchAgainMsMin = 250
 const searchAgainMsMax = 5000
 const toldMax = 3
+const partition = 0
 
 /**
  * Erases until the check finds nothing. Whatever fails is tried again by the caller.
@@ -88,8 +99,9 @@ export async function erase(
   const { report } = record
   for (let waitMs = searchAgainMsMin, round = 0; ; waitMs = Math.min(searchAgainMsMax, waitMs * 2), round++) {
     await enter('flushing')
-    await stream.commitUpTo(BigInt(record.position), signal)
-    await deps.deadLetters.commitUpTo(0n, signal)
+    await stream.trimUpTo(BigInt(record.position), signal)
+    // Behind the stream's own events: what of them could not be loaded has a letter by then.
+    const lettersEnd = await commitLetters(deps, record.stream, signal)
     report.trimmedBelow = record.position
 
     const matches = await deps.holdUpkeep(async () => {
@@ -97,15 +109,27 @@ export async function erase(
       const requests = (): HistoryRequest[] => requestsOf(deps, stream, record, { isWhole: round > 0, signal })
       await enter('rewriting')
       await rewriteAll(deps, record, requests)
+      // Before the snapshots go that tell what is made of the stream which rows have changed.
+      await deps.made?.settle(record.stream, signal)
       await enter('expiring')
       await expireAll(deps, record, requests)
+      await expireAllMade(deps, record, signal)
       await enter('checking')
-      return check(deps, record, requests)
+      return check(deps, record, requests, lettersEnd)
     })
     if (matches.length === 0) return finish(deps, record)
     await wait(deps, record, `still there: ${matches.slice(0, toldMax).join('; ')}`)
     await deps.timers.sleep(waitMs, signal)
   }
+}
+
+/** @returns the position of the letters' log below which it has been let go of; undefined where there are no letters */
+async function commitLetters(deps: EraseDeps, stream: string, signal: AbortSignal): Promise<bigint | undefined> {
+  const letters = deps.lettersOf(stream)
+  if (letters === undefined) return undefined
+  const position = (await deps.rollLog(deadLettersOf(stream))).get(partition) ?? 0n
+  await letters.trimUpTo(position, signal)
+  return position
 }
 
 /** Takes what is meant out of the tables. */
@@ -132,8 +156,19 @@ async function expireAll(deps: EraseDeps, record: ErasureRecord, requests: () =>
   }
 }
 
+async function expireAllMade(deps: EraseDeps, record: ErasureRecord, signal: AbortSignal): Promise<void> {
+  const { report, stream } = record
+  if (deps.made === undefined || report.commits.length + report.expired.length === 0) return
+  await expireMade(deps, deps.made.madeOf(stream), { report, save: () => deps.save(record), signal })
+}
+
 /** Looks through everything. @returns where it still is */
-async function check(deps: EraseDeps, record: ErasureRecord, requests: () => HistoryRequest[]): Promise<string[]> {
+async function check(
+  deps: EraseDeps,
+  record: ErasureRecord,
+  requests: () => HistoryRequest[],
+  lettersEnd: bigint | undefined,
+): Promise<string[]> {
   const begunMs = deps.timers.monotonicMs()
   const { stream, literals = [], position } = record
   const sought = soughtOf(record)
@@ -144,6 +179,13 @@ async function check(deps: EraseDeps, record: ErasureRecord, requests: () => His
     await searchScratch(deps, deps.scratchDir, { literals, ...sought }),
     ...(await deps.searchLog({ stream, ...sought, position: BigInt(position) })),
   )
+  if (lettersEnd !== undefined) {
+    const letters = deadLettersOf(stream)
+    places.push(
+      await searchIds(deps.fileSystem, join(deps.idDir, letters), sought.needles),
+      ...(await deps.searchLog({ stream: letters, ...sought, position: lettersEnd })),
+    )
+  }
   const matches = places.flatMap((place) => place.matches.map((match) => `${place.place}: ${match}`))
   record.report.check = {
     at: isoOf(deps),
@@ -167,9 +209,10 @@ function requestsOf(
   { isWhole, signal }: { isWhole: boolean; signal: AbortSignal },
 ): HistoryRequest[] {
   const { id, untilMs, literals = [], schemaId } = record
-  const tables = new Set([stream.kept, deps.deadLetters.kept])
+  const letters = deps.lettersOf(record.stream)
+  const tables = letters === undefined ? [stream.kept] : [stream.kept, letters.kept]
   const columns = columnsIn(stream.kept.table, schemaId)
-  return [...tables].flatMap((kept) => {
+  return tables.flatMap((kept) => {
     if (kept.table === undefined) return []
     const { name } = kept.stream
     const condition = rowCondition(name, record, stream.kept.stream, columns)

@@ -5,6 +5,7 @@ import type { Column, StreamPlan } from '../../config/plan.ts'
 import { FreshetError, messageOf, systemCodeOf } from '../../runtime/errors.ts'
 import type { HotTable } from '../hot-table.ts'
 import { mergeColumns } from '../columns.ts'
+import { JobLoop } from '../job-loop.ts'
 import { sqlError } from '../query/sql-error.ts'
 import { selectHot } from '../stream-view.ts'
 import type { DuckDBConnection } from '@duckdb/node-api'
@@ -12,7 +13,14 @@ import type { ScanFile, ScanPlan } from '../../lake/scan.ts'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import { erase, wait, type EraseDeps, type ErasedStream } from './erase.ts'
 import { readPredicate, type Predicate } from './predicate.ts'
-import { answerOf, emptyReport, ErasureRecords, type ErasureAnswer, type ErasureRecord } from './record.ts'
+import {
+  answerOf,
+  emptyReport,
+  openErasureRecords,
+  type ErasureAnswer,
+  type ErasureRecord,
+  type ErasureRecords,
+} from './record.ts'
 import { columnsIn, countMatches, selectRows } from './rows.ts'
 import type { ErasedTable } from './rewrite.ts'
 import { mayBeMeant } from './wanted.ts'
@@ -58,35 +66,39 @@ export interface ErasureCount {
 }
 
 const unfinishedMax = 100
-const retryMsMin = 500
-const retryMsMax = 30_000
 
 export class Erasures {
   readonly #deps: ErasuresDeps
   readonly #records: ErasureRecords
-  readonly #stop = new AbortController()
-  #wake: (() => void) | undefined
-  #running: Promise<void> | undefined
+  readonly #loop: JobLoop<ErasureRecord>
 
   static async open(deps: ErasuresDeps): Promise<Erasures> {
-    return new Erasures(deps, await ErasureRecords.open(deps.fileSystem, deps.dir, deps.logger))
+    return new Erasures(deps, await openErasureRecords(deps))
   }
 
   private constructor(deps: ErasuresDeps, records: ErasureRecords) {
     this.#deps = deps
     this.#records = records
+    const save = (record: ErasureRecord): Promise<void> => records.save(record)
+    this.#loop = new JobLoop({
+      records,
+      work: (record, signal) => this.#work(record, signal),
+      failed: async (record, error) => {
+        await wait({ ...deps, save }, record, error).catch(() => undefined)
+        return false
+      },
+      timers: deps.timers,
+    })
   }
 
   /** Begins with what is not done. */
   start(): void {
-    this.#running = this.#run()
+    this.#loop.start()
   }
 
   /** Leaves what is under way where it is. */
-  async stop(): Promise<void> {
-    this.#stop.abort()
-    this.#wake?.()
-    await this.#running
+  stop(): Promise<void> {
+    return this.#loop.stop()
   }
 
   list(): ErasureAnswer[] {
@@ -151,7 +163,7 @@ export class Erasures {
       { audit: 'erasure', erasure: record.id, stream: name, where: redacted, by: request.requestedBy },
       'erasure requested',
     )
-    this.#wake?.()
+    this.#loop.wake()
     return answerOf(record)
   }
 
@@ -243,30 +255,6 @@ export class Erasures {
       const result = (await work(connection, relations)) as T
       return { ...result, table: kept.table, files: kept.files, scanned: kept.scanned }
     })
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stop
-    let retryMs = retryMsMin
-    while (!signal.aborted) {
-      const record = this.#records.list().find(({ state }) => state !== 'done')
-      if (record === undefined) {
-        await this.#records.prune().catch((error: unknown) => {
-          this.#deps.logger.warn({ reason: messageOf(error) }, 'records of former erasures could not be removed')
-        })
-        await new Promise<void>((resolve) => (this.#wake = resolve))
-        continue
-      }
-      try {
-        await this.#work(record, signal)
-        retryMs = retryMsMin
-      } catch (error) {
-        if (signal.aborted) return
-        await wait({ ...this.#deps, save: (one) => this.#records.save(one) }, record, error).catch(() => undefined)
-        await this.#deps.timers.sleep(retryMs, signal)
-        retryMs = Math.min(retryMsMax, retryMs * 2)
-      }
-    }
   }
 
   async #work(record: ErasureRecord, signal: AbortSignal): Promise<void> {

@@ -26,7 +26,7 @@ async function means(
   where: string,
   literals: string[],
   event: string,
-  { stream = 'orders', renames }: { stream?: string; renames?: Rename[] } = {},
+  { eventId, renames }: { eventId?: string; renames?: Rename[] } = {},
 ): Promise<boolean> {
   const record: ErasureRecord = {
     format: 1,
@@ -44,7 +44,7 @@ async function means(
     waitingFor: null,
     report: emptyReport(),
   }
-  const letters = `SELECT ${literal(stream)} AS stream, 'no good' AS reason, ${literal(event)} AS event`
+  const letters = `SELECT 'no good' AS reason, ${literal(event)} AS event, ${eventId ? literal(eventId) : 'NULL'} AS event_id`
   const condition = `coalesce(${letterCondition(record, columns, eventNaming(renames))}, false)`
   const result = await connection.runAndReadAll(`SELECT count(*) FROM (${letters}) WHERE ${condition}`)
   return Number(result.getRows()[0]![0]) === 1
@@ -63,8 +63,11 @@ test.each([
   expect(await means(where, ['c-17'], event)).toBe(expected)
 })
 
-test('of another stream is not meant', async () => {
-  expect(await means(where, ['c-17'], '{"customer_id":"c-17"}', { stream: 'trades' })).toBe(false)
+test('an event is known by its id where its text does not have it', async () => {
+  const id = "_event_id = 'e-17'"
+  expect(await means(id, ['e-17'], '{"customer_id":"c-17"}', { eventId: 'e-17' })).toBe(true)
+  expect(await means(id, ['e-17'], '{"customer_id":"e-17"}', { eventId: 'e-18' })).toBe(false)
+  expect(await means(id, ['e-17'], '{"_event_id":"e-18"}', { eventId: 'e-17' })).toBe(false)
 })
 
 test('columns are those of the event, nested ones too, whatever the letters have', async () => {

@@ -13,7 +13,7 @@ import { identifier, literal } from '../sql-text.ts'
 import type { ErasureRecord } from './record.ts'
 
 /**
- * SQL over the columns of `dead_letters`, in brackets.
+ * SQL over the columns of the stream's dead letters, in brackets.
  * @param columns those of the stream
  * @param naming how its events name them
  */
@@ -26,17 +26,19 @@ export function letterCondition(
   const values = own.map(({ name, type }) => {
     const fields = naming?.fields?.get(name)
     const found = foundNames(own, name, fields).map((one) => valueOf(one, type, fields?.inside))
+    // What the client sent at the door has no id of Freshet's.
+    if (name === systemColumns[0].name) found.push('li')
     const value = found.length === 0 ? 'NULL' : `coalesce(${found.join(', ')})`
     return `${value} AS ${identifier(name)}`
   })
-  const parsed = `SELECT TRY_CAST(l AS JSON) AS j`
+  const parsed = `SELECT TRY_CAST(l AS JSON) AS j, li`
   const decided = `(SELECT (\n${where}\n) FROM (SELECT ${values.join(', ')} FROM (${parsed})) AS ${identifier(stream)})`
   const texts = literals.filter(({ kind }) => kind === 'string')
   const searched = texts.length > 0 ? texts : literals
   const contains = searched.map(({ text }) => `contains(l, ${literal(JSON.stringify(text).slice(1, -1))})`)
   const open = contains.length === 0 ? 'false' : contains.join(' AND ')
   // The letter's text under another name: the stream may have a column `event` of its own.
-  return `(stream = ${literal(stream)} AND (SELECT coalesce(${decided}, ${open}) FROM (SELECT event AS l)))`
+  return `(SELECT coalesce(${decided}, ${open}) FROM (SELECT event AS l, event_id AS li))`
 }
 
 /** What the letter `j` has under a name, in the column's type; null when it is of no such type. */

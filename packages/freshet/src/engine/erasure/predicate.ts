@@ -1,7 +1,7 @@
 /**
- * What is to be erased: a condition over the columns of one stream. It goes through the query gate as the WHERE of a SELECT; beyond that
- * it must be one expression of the stream's own columns, without subqueries, parameters, or anything whose value differs from one run to
- * the next: an erasure may be resumed days later, and has to mean the same then.
+ * A condition over the columns of one stream that says what is to be erased, or which dead letters are meant. It goes through the query gate
+ * as the WHERE of a SELECT; beyond that it must be one expression of the stream's own columns, without subqueries or parameters. For an
+ * erasure it may have nothing whose value differs from one run to the next: it may be resumed days later, and has to mean the same then.
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { createHash } from 'node:crypto'
@@ -33,6 +33,8 @@ export interface PredicateContext {
   columns: readonly string[]
   /** Columns by the names that they had before. */
   former?: ReadonlyMap<string, string>
+  /** Whether it has to mean the same each time that it is evaluated; it has to, if left out. */
+  isStable?: boolean
   /** What hashes are made with, so that values cannot be looked up in a table of hashes. */
   salt: string
 }
@@ -128,9 +130,11 @@ class Walker {
   readonly #stream: string
   readonly #columns: ReadonlySet<string>
   readonly #former: ReadonlyMap<string, string>
+  readonly #isStable: boolean
   readonly #literals: Node[] = []
 
-  constructor({ stream, columns, former = new Map() }: PredicateContext) {
+  constructor({ stream, columns, former = new Map(), isStable = true }: PredicateContext) {
+    this.#isStable = isStable
     this.#stream = stream.toLowerCase()
     this.#columns = new Set(columns.map((name) => name.toLowerCase()))
     this.#former = new Map([...former].map(([name, column]) => [name.toLowerCase(), column]))
@@ -150,10 +154,10 @@ class Walker {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return
     const node = value as Node
     const refused = refusedClasses[String(node['class'])]
-    if (refused !== undefined) throw forbidden(`A condition for an erasure cannot have ${refused}.`)
+    if (refused !== undefined) throw forbidden(`This condition cannot have ${refused}.`)
     const call = node['function_name']
-    if (typeof call === 'string' && unstableFunctions.has(call.toLowerCase())) {
-      throw forbidden(`"${call}" has another value each time: an erasure needs one that stays.`)
+    if (this.#isStable && typeof call === 'string' && unstableFunctions.has(call.toLowerCase())) {
+      throw forbidden(`"${call}" has another value each time: this condition needs one that stays.`)
     }
     if (node['class'] === 'CONSTANT') {
       const { is_null: isNull, type } = node['value'] as { is_null: boolean; type: { id: string } }

@@ -12,19 +12,15 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import type { CommitDeps } from '../../lake/commit.ts'
-import type { LedgerDelta } from '../../lake/ledger.ts'
-import { removedRow } from '../../lake/ledger-rows.ts'
 import { currentSchema } from '../../lake/metadata.ts'
-import { withRemovedLetters, type RemovedLetters } from '../../lake/removed-letters.ts'
 import { rewriteFiles, type RewriteRequest } from '../../lake/rewrite.ts'
 import type { ScanFile, ScanPlan } from '../../lake/scan.ts'
 import { columnsOf } from '../../lake/schema.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
 import { removedOnConflict, writeSelected, type WrittenFile } from '../data-files.ts'
-import { deadLetterStream } from '../dead-letters.ts'
 import type { Database } from '../duckdb.ts'
-import { arrivalHour } from '../ledger/arrival-hour.ts'
+import { countGone, toldOfGone, type GoneRows } from '../gone-rows.ts'
 import { deletesDoneWith } from '../upkeep/candidates.ts'
 import type { KeptTable } from '../upkeep/job.ts'
 import type { ErasureCommit } from './record.ts'
@@ -49,6 +45,8 @@ export interface ErasedTable extends KeptTable {
 export interface FilesRequest {
   /** The erasure's id. */
   id: string
+  /** The field of a snapshot's summary that has it; `erasureKey` if left out. */
+  summaryKey?: string
   kept: ErasedTable
   /** See `rowCondition`. */
   condition: string
@@ -140,7 +138,7 @@ interface Group {
 }
 
 async function eraseGroup(deps: RewriteDeps, request: FilesRequest, planned: Group): Promise<ErasureCommit> {
-  const { kept, id, signal } = request
+  const { kept, id, summaryKey = erasureKey, signal } = request
   const { table, files, group, matches } = planned
   const written: WrittenFile[] = []
   const gone = await deps.database.with(async (connection) => {
@@ -157,21 +155,21 @@ async function eraseGroup(deps: RewriteDeps, request: FilesRequest, planned: Gro
       const after = written.reduce((sum, { dataFile }) => sum + dataFile.recordCount, 0)
       if (isExact && after !== before - meant)
         throw new Error(`Of ${before} rows of ${table.name}, ${meant} are to be erased, but ${after} were kept`)
-      return await countGone(connection, deps, request, table, group)
+      return await countMeant(connection, deps, request, table, group)
     } finally {
       signal.removeEventListener('abort', interrupt)
     }
   })
-  const rows = gone.reduce((sum, { count }) => sum + count, 0)
+  const rows = gone.count
   const removeDeletes = deletesDoneWith(files, group)
   const base: RewriteRequest = {
     table,
     remove: group.map(({ path }) => path),
     add: written.map(({ dataFile }) => dataFile),
     operation: written.length === 0 ? 'delete' : 'overwrite',
-    summary: { [erasureKey]: id, [erasedRowsKey]: String(rows) },
+    summary: { [summaryKey]: id, [erasedRowsKey]: String(rows) },
     ...(removeDeletes.length > 0 && { removeDeletes }),
-    ...accountOf(deps, kept, gone),
+    ...toldOfGone(kept, gone, deps.keptSources),
   }
   let snapshotId = 0n
   let summary: Record<string, string> = {}
@@ -200,35 +198,13 @@ async function writeRest(
 }
 
 /** Rows that leave the table; those that delete files take out have left it before. */
-async function countGone(
+async function countMeant(
   connection: DuckDBConnection,
   { lakeDir }: RewriteDeps,
   { condition, kept, schemaId }: FilesRequest,
   table: LoadedTable,
   group: readonly ScanFile[],
-): Promise<RemovedLetters[]> {
-  const stream = kept.stream.name === deadLetterStream.name ? 'stream' : `''`
+): Promise<GoneRows> {
   const rows = await selectRows(connection, table, { files: group, lakeDir, schemaId })
-  const result = await connection.runAndReadAll(
-    `SELECT ${stream}, _source, ${arrivalHour}, count(*) FROM (${rows}) WHERE ${condition} GROUP BY ALL`,
-  )
-  return result.getRows().map(([name, source, at, count]) => ({
-    stream: String(name),
-    source: source === null ? null : String(source),
-    hour: Number(at),
-    count: Number(count),
-  }))
-}
-
-/** Who is told that rows are gone: the table's ledger or, for dead letters, the table itself. */
-function accountOf(
-  deps: RewriteDeps,
-  kept: KeptTable,
-  gone: readonly RemovedLetters[],
-): Pick<RewriteRequest, 'ledger' | 'properties'> {
-  if (kept.stream.name === deadLetterStream.name) return { properties: (base) => withRemovedLetters(base, gone) }
-  if (!kept.hasLog || gone.length === 0) return {}
-  const rows = gone.map(({ source, hour, count }) => removedRow(source, hour, count))
-  const ledger: LedgerDelta = { rows, sources: new Map(), keptSources: deps.keptSources() }
-  return { ledger }
+  return countGone(connection, kept, `SELECT * FROM (${rows}) WHERE ${condition}`)
 }

@@ -13,7 +13,7 @@ export interface RouteRequest {
 
 export interface RouteAnswer {
   status: number
-  /** null for an answer without a body. */
+  /** null for an answer without a body; bytes are lines of JSON. */
   value: unknown
 }
 
@@ -91,7 +91,7 @@ async function answerTable(
 }
 
 /** @throws FreshetError `invalid_json`, `invalid_request` */
-function readObject(bytes: Buffer, known: readonly string[]): Record<string, unknown> {
+export function readObject(bytes: Buffer, known: readonly string[]): Record<string, unknown> {
   let parsed: unknown
   try {
     parsed = JSON.parse(bytes.toString('utf8'))
@@ -110,7 +110,7 @@ function readObject(bytes: Buffer, known: readonly string[]): Record<string, unk
   return parsed as Record<string, unknown>
 }
 
-function stringOf(body: Record<string, unknown>, name: string): string | undefined {
+export function stringOf(body: Record<string, unknown>, name: string): string | undefined {
   const value = body[name]
   if (value === undefined || value === null || typeof value === 'string') return value ?? undefined
   throw new FreshetError('invalid_request', `"${name}" must be a text.`)
@@ -122,7 +122,7 @@ function snapshotOf(body: Record<string, unknown>, name: string): string | undef
   return Number.isSafeInteger(value) ? String(value) : stringOf(body, name)
 }
 
-function booleanOf(body: Record<string, unknown>, name: string): boolean {
+export function booleanOf(body: Record<string, unknown>, name: string): boolean {
   const value = body[name] ?? false
   if (typeof value === 'boolean') return value
   throw new FreshetError('invalid_request', `"${name}" must be true or false.`)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { eventNaming } from '../../config/field-names.ts'
 import type { Column, StreamPlan } from '../../config/plan.ts'
+import { deadLettersOf } from '../../events/dead-letter.ts'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import type { ScanFile } from '../../lake/scan.ts'
 import { columnsOf, type IcebergSchema } from '../../lake/schema.ts'
@@ -13,7 +14,6 @@ import { castTo } from '../columns.ts'
 import { FileLayouts } from '../file-layouts.ts'
 import { identifier } from '../sql-text.ts'
 import { selectStored, type StoredFile } from '../upkeep/stored-rows.ts'
-import { deadLetterStream } from '../dead-letters.ts'
 import { letterCondition } from './letters.ts'
 import { meantColumns } from './meant-columns.ts'
 import type { ErasureRecord } from './record.ts'
@@ -36,7 +36,7 @@ export function rowCondition(
   // Rows that another engine wrote may not say when they arrived.
   const until = `coalesce(epoch_ms(_received_at) <= ${record.untilMs}, true)`
   const means =
-    table === deadLetterStream.name && record.stream !== table
+    table === deadLettersOf(record.stream)
       ? letterCondition(record, columns, eventNaming(stream.renames))
       : `(\n${record.where}\n)`
   return `coalesce(${until} AND ${means}, false)`

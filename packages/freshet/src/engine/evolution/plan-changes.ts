@@ -1,13 +1,14 @@
 /** The plan of all tables: what a start with this configuration changes, and what it refuses. */
 import type { Plan } from '../../config/plan.ts'
+import { letteredStream } from '../../events/dead-letter.ts'
 import type { Catalog, LoadedTable } from '../../lake/catalog.ts'
 import { FreshetError } from '../../runtime/errors.ts'
-import { deadLetterStream } from '../dead-letters.ts'
+import { planRollup } from '../rollups/plan-rollup.ts'
 import { planTable, planWithoutStream, type TablePlan } from './plan-table.ts'
 
-/** The plans of all declared streams, in their order, and of the other tables behind them. Reads only the catalog, and takes no lock. */
+/** The plans of all declared streams, in their order, of rollups, and of the other tables behind them. Reads only the catalog, and takes no lock. */
 export async function planChanges(
-  plan: Pick<Plan, 'streams' | 'accept'>,
+  plan: Pick<Plan, 'streams' | 'accept'> & Partial<Pick<Plan, 'rollups'>>,
   catalog: Pick<Catalog, 'tables' | 'load'>,
 ): Promise<TablePlan[]> {
   const accepted = new Set(plan.accept)
@@ -15,8 +16,14 @@ export async function planChanges(
   for (const stream of Object.values(plan.streams)) {
     plans.push(await readable(stream.name, catalog, (table) => planTable(stream, table, accepted)))
   }
+  const rollups = plan.rollups ?? {}
+  for (const rollup of Object.values(rollups)) {
+    const source = await catalog.load(rollup.from).catch(() => undefined)
+    plans.push(await readable(rollup.name, catalog, (table) => planRollup(rollup, table, source)))
+  }
   for (const name of await catalog.tables()) {
-    if (Object.hasOwn(plan.streams, name) || name === deadLetterStream.name) continue
+    const isPlanned = Object.hasOwn(plan.streams, name) || Object.hasOwn(rollups, name)
+    if (isPlanned || letteredStream(name) !== undefined) continue
     plans.push(
       await readable(name, catalog, (table) =>
         table === undefined ? unchanged(name, 'undeclared') : planWithoutStream(table, accepted),

@@ -5,7 +5,7 @@
 import { undeclaredStream, type Rename, type StreamPlan } from '../../config/plan.ts'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import { defaultSpec, currentSchema, type TableMetadata } from '../../lake/metadata.ts'
-import { timePartitionOf } from '../../lake/partition.ts'
+import { partitionOf, timePartitionOf } from '../../lake/partition.ts'
 
 const streamRecordKey = 'freshet.stream'
 
@@ -63,9 +63,6 @@ export function planWithoutConfig(name: string, table: LoadedTable | undefined):
     ...plain,
     id: record?.id ?? null,
     time: record?.time ?? null,
-    partition:
-      time === undefined
-        ? plain.partition
-        : { by: time.column === '_event_time' ? 'event_time' : 'received_at', unit: time.unit },
+    partition: time === undefined ? plain.partition : partitionOf(time),
   }
 }

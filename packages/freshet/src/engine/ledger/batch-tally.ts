@@ -3,7 +3,7 @@
  * one: each costs a look-up and a few additions here.
  */
 import { hourMs } from '../../lake/ledger-rows.ts'
-import type { LoggedBatch } from '../../log/log.ts'
+import type { Chunk, LoggedBatch } from '../../log/log.ts'
 
 /** What became of the events of a chunk, by index in order; all others were loaded. */
 export interface ChunkFate {
@@ -28,6 +28,12 @@ export interface SourceTally {
   /** The latest event time of its batches and heartbeats, none more than `aheadMsMax` beyond its arrival. */
   reportedThroughMs: number | undefined
   lastArrivalMs: number
+}
+
+/** @throws Error when a chunk's batches do not add up to its events: then nobody could say what became of each (I6) */
+export function checkBatches(stream: string, { batches, count }: Chunk): void {
+  const total = batches.reduce((sum, batch) => sum + batch.count, 0)
+  if (total !== count) throw new Error(`A chunk of ${stream} has ${count} events, but its batches have ${total}`)
 }
 
 export function tallyBatches(

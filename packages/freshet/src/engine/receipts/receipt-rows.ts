@@ -7,7 +7,6 @@ import { currentSchema } from '../../lake/metadata.ts'
 import type { ScanFile } from '../../lake/scan.ts'
 import type { Position } from '../../log/log.ts'
 import { readJson } from '../columns.ts'
-import { deadLetterStream } from '../dead-letters.ts'
 import { partitionOf, type Scope } from '../dedup/scan.ts'
 import type { HotTable } from '../hot-table.ts'
 import { idFile } from '../id-source.ts'
@@ -32,6 +31,8 @@ export interface RowsOptions {
   scope: Scope
   lakeDir: string
   tmpDir: string
+  /** The view of the stream's letters, if there is one, and where events start whose letters are in the log behind it. */
+  letters: { view: string | undefined; logged: readonly Position[] }
   /** Aborted when nobody waits for the answer any more. */
   signal: AbortSignal
 }
@@ -99,12 +100,14 @@ export class ReceiptRows {
     return present
   }
 
-  /** Where the dead letters of a stream start in its log, between two positions. */
-  async deadLetters(stream: string, from: Position, to: Position): Promise<Set<Position>> {
+  /** Where the events of a stream start in its log that could not be loaded, between two positions. */
+  async deadLetters(from: Position, to: Position): Promise<Set<Position>> {
+    const { letters } = this.#options
     const found = new Set<Position>()
-    const letters = identifier(deadLetterStream.name)
-    const query = `SELECT position FROM ${letters} WHERE stream = ${literal(stream)} AND position >= ${from} AND position < ${to}`
-    await this.#eachRow([query], ([position]) => found.add(position as bigint))
+    const isAsked = (position: Position): boolean => position >= from && position < to
+    const query = `SELECT position FROM ${identifier(letters.view ?? '')} WHERE stage = 'load' AND position >= ${from} AND position < ${to}`
+    await this.#eachRow(letters.view === undefined ? [] : [query], ([position]) => found.add(position as bigint))
+    for (const position of letters.logged) if (isAsked(position)) found.add(position)
     return found
   }
 

@@ -10,7 +10,7 @@ interface EventCounts {
   visible: number | null
   /** Left out: the stream had them before. */
   deduplicated: number | null
-  /** In `dead_letters`. */
+  /** In the stream's dead letters, as they could not be loaded. */
   deadLettered: number | null
   /** In the log, and not looked at yet. */
   waiting: number | null
@@ -50,13 +50,13 @@ export function untraced({ count }: Receipt, isFollowed: boolean): Traced {
  * @param before those of earlier batches with the same arrival time; undefined when they are not known
  */
 export async function traceEvents(
-  { stream: name, from, to, sameArrivalFrom = from, receivedAtMs, count }: Receipt,
+  { from, to, sameArrivalFrom = from, receivedAtMs, count }: Receipt,
   stream: StreamPlan,
   { events, before }: { events: readonly BatchEvent[]; before: readonly BatchEvent[] | undefined },
   rows: ReceiptRows,
   countRemoved: CountRemoved,
 ): Promise<Traced> {
-  const dead = await rows.deadLetters(name, sameArrivalFrom, to)
+  const dead = await rows.deadLetters(sameArrivalFrom, to)
   const isAlive = ({ position }: BatchEvent): boolean => !dead.has(position)
   const alive = events.filter(isAlive)
   const own = new Set(alive.map(({ key }) => key))
@@ -86,12 +86,12 @@ export async function traceEvents(
 
 /** What became of events of which only the number is known, and the arrival time of all. */
 export async function traceByNumbers(
-  { stream: name, from, to, receivedAtMs, count, sameArrivalFrom }: Receipt,
+  { from, to, receivedAtMs, count, sameArrivalFrom }: Receipt,
   stream: StreamPlan,
   rows: ReceiptRows,
   countRemoved: CountRemoved,
 ): Promise<Traced> {
-  const deadLettered = (await rows.deadLetters(name, from, to)).size
+  const deadLettered = (await rows.deadLetters(from, to)).size
   const files = new Set<string>()
   let arrived = 0
   await rows.arrivedAt(receivedAtMs, (_, file) => {

@@ -8,6 +8,7 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { StreamPlan } from '../../config/plan.ts'
+import { deadLettersOf } from '../../events/dead-letter.ts'
 import { readLedger } from '../../lake/ledger.ts'
 import { hourMs } from '../../lake/ledger-rows.ts'
 import { currentSnapshot, parsePositions, positionsKey, snapshotById, type TableMetadata } from '../../lake/metadata.ts'
@@ -19,11 +20,11 @@ import { Mutex } from '../../runtime/mutex.ts'
 import type { ObjectStore } from '../../storage/object-store.ts'
 import type { Database } from '../duckdb.ts'
 import { isOutOfMemory } from '../duckdb-error.ts'
-import { deadLetterStream } from '../dead-letters.ts'
+import { eachLoggedLetter } from '../dead-letters.ts'
 import type { Scope } from '../dedup/scan.ts'
 import { idScope } from '../id-source.ts'
 import { readReceiptBatch, readSameArrival, type BatchEvent } from './receipt-batch.ts'
-import { ReceiptRows, type TableState } from './receipt-rows.ts'
+import { ReceiptRows, type RowsOptions, type TableState } from './receipt-rows.ts'
 import { traceByNumbers, traceEvents, untraced, type Traced } from './receipt-trace.ts'
 import type { StreamViews } from '../query/stream-views.ts'
 import type { StreamTable } from '../stream-table.ts'
@@ -174,13 +175,14 @@ export class Receipts {
   ): Promise<Traced> {
     const { lakeDir, tmpDir, log, views } = this.#options
     const scope = scopeOf(stream)
-    const rows = new ReceiptRows({ connection, state, scope, lakeDir, tmpDir, signal })
+    const letters = await this.#loggedLetters(receipt.stream)
+    const rows = new ReceiptRows({ connection, state, scope, lakeDir, tmpDir, letters, signal })
     // Ids that the gateway gave are in no other batch.
     const before = stream.id === null || events === undefined ? [] : await readSameArrival(log, receipt, scope)
     // On one snapshot, as every query (query/run.ts).
     await connection.run('BEGIN TRANSACTION READ ONLY')
     try {
-      await views.openWhole(connection, deadLetterStream.name)
+      if (letters.view !== undefined) await views.openWhole(connection, letters.view)
       const countRemoved = (): Promise<number | undefined> => this.#countRemoved(receipt, state)
       if (events === undefined) return await traceByNumbers(receipt, stream, rows, countRemoved)
       return await traceEvents(receipt, stream, { events, before }, rows, countRemoved)
@@ -189,16 +191,34 @@ export class Receipts {
     }
   }
 
+  /** Letters of the stream that are not in queries yet. Those that come to be so meanwhile are in both, and counted once. */
+  async #loggedLetters(stream: string): Promise<RowsOptions['letters']> {
+    const { log, tableOf } = this.#options
+    const name = deadLettersOf(stream)
+    const table = tableOf(name)
+    const logged: Position[] = []
+    const read = (): Promise<void> =>
+      eachLoggedLetter(log, name, table?.position ?? 0n, ({ stage, position }) => {
+        if (stage === 'load' && position !== undefined) logged.push(BigInt(position))
+      })
+    // What is trimmed meanwhile is committed, and in queries.
+    await read().catch((error: unknown) => {
+      if (!(error instanceof FreshetError && error.code === 'log_trimmed')) throw error
+      return read()
+    })
+    return { view: table && name, logged }
+  }
+
   /** Rows, and dead letters, that were taken out of those that arrived in the batch's hour; undefined when that cannot be read. */
   async #countRemoved({ stream, receivedAtMs }: Receipt, { table }: TableState): Promise<number | undefined> {
     const { store, tableOf } = this.#options
     const hour = Math.floor(receivedAtMs / hourMs)
-    const letters = tableOf(deadLetterStream.name)?.table
+    const letters = tableOf(deadLettersOf(stream))?.table
     try {
       const rows = table === undefined ? [] : (await readLedger(store, table)).rows
       const own = rows.filter((row) => row.hour === hour).map(({ removed = 0 }) => removed)
       const dead = letters === undefined ? [] : removedLetters(letters.metadata)
-      const ownDead = dead.filter((row) => row.stream === stream && row.hour === hour).map(({ count }) => count)
+      const ownDead = dead.filter((row) => row.hour === hour).map(({ count }) => count)
       return Math.max(
         0,
         [...own, ...ownDead].reduce((sum, count) => sum + count, 0),

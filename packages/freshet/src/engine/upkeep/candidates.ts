@@ -79,7 +79,7 @@ function placeOf(file: ScanFile, time: TimePartition): number | { reason: string
   if (file.partitionValue === null) return { reason: 'its rows have no time' }
   if (own.column === time.column && own.unit === time.unit) return file.partitionValue
   const range = own.column === time.column ? partitionRange(own.unit, file.partitionValue) : undefined
-  const bounds = time.column === '_event_time' ? file.eventTime : file.receivedAt
+  const bounds = time.column === '_received_at' ? file.receivedAt : file.eventTime
   const lower = bounds.lower ?? range?.from
   const upper = bounds.upper ?? (range && range.to - 1n)
   if (lower !== undefined && upper !== undefined) {

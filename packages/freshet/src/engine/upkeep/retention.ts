@@ -10,11 +10,11 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
-import { removedRow, type LedgerRow } from '../../lake/ledger-rows.ts'
 import { currentSchema } from '../../lake/metadata.ts'
 import { rewriteFiles } from '../../lake/rewrite.ts'
 import type { ScanFile } from '../../lake/scan.ts'
-import { arrivalHour } from '../ledger/arrival-hour.ts'
+import { withRetainedFrom } from '../rollups/retained-from.ts'
+import { addGone, countGone, goneColumns, toldOfGone, type GoneRows } from '../gone-rows.ts'
 import { deletesDoneWith } from './candidates.ts'
 import {
   leftAlone,
@@ -65,9 +65,12 @@ async function drop(
   signal: AbortSignal,
 ): Promise<TaskOutcome> {
   const database = await deps.database()
-  const removed = kept.hasLog ? await database.with((connection) => countRows(connection, deps, table, gone)) : []
+  const removed = kept.hasLog
+    ? await database.with((connection) => countRows(connection, deps, kept, table, gone))
+    : addGone([])
   signal.throwIfAborted()
   const removeDeletes = deletesDoneWith(kept.files, gone)
+  const told = toldOfGone(kept, removed, deps.keptSources)
   const committed = await kept.change(async () => {
     const { table: next } = await rewriteFiles(deps, {
       table,
@@ -75,12 +78,17 @@ async function drop(
       add: [],
       operation: 'delete',
       ...(removeDeletes.length > 0 && { removeDeletes }),
-      ...(removed.length > 0 && { ledger: { rows: removed, sources: new Map(), keptSources: deps.keptSources() } }),
+      ...told,
+      properties: (base) => ({ ...told.properties?.(base), ...withRetainedFrom(base, gone) }),
     })
     return next
   }, 'fewer')
-  const rows = removed.reduce((sum, row) => sum + (row.removed ?? 0), 0)
-  return { filesAfter: 0, bytesAfter: 0, ...(kept.hasLog && { rows }), snapshotId: snapshotIdOf(committed) }
+  return {
+    filesAfter: 0,
+    bytesAfter: 0,
+    ...(kept.hasLog && { rows: removed.count }),
+    snapshotId: snapshotIdOf(committed),
+  }
 }
 
 /** Files that are read by one statement. */
@@ -90,20 +98,15 @@ const filesAtOnce = 200
 async function countRows(
   connection: DuckDBConnection,
   { lakeDir }: JobDeps,
+  kept: KeptTable,
   table: LoadedTable,
   files: readonly ScanFile[],
-): Promise<LedgerRow[]> {
-  const counted: LedgerRow[] = []
+): Promise<GoneRows> {
+  const counted: GoneRows[] = []
   for (let from = 0; from < files.length; from += filesAtOnce) {
-    const select = selectStored(currentSchema(table.metadata), files.slice(from, from + filesAtOnce), {
-      lakeDir,
-      only: ['_source', '_received_at'],
-    })
-    const result = await connection.runAndReadAll(
-      `SELECT _source, ${arrivalHour}, count(*) FROM (${select}) GROUP BY ALL`,
-    )
-    for (const [source, at, count] of result.getRows())
-      counted.push(removedRow(source === null ? null : String(source), Number(at), Number(count)))
+    const group = files.slice(from, from + filesAtOnce)
+    const select = selectStored(currentSchema(table.metadata), group, { lakeDir, only: goneColumns })
+    counted.push(await countGone(connection, kept, select))
   }
-  return counted
+  return addGone(counted)
 }

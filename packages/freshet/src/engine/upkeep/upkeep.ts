@@ -6,6 +6,7 @@
  */
 import { join } from 'node:path'
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
+import { TrustedClock } from '../../runtime/trusted-clock.ts'
 import { nearest } from '../../config/spelling.ts'
 import type { Plan } from '../../config/plan.ts'
 import type { Database, DatabaseOptions } from '../duckdb.ts'
@@ -14,7 +15,6 @@ import { upkeepJobs, type MaintenanceRow, type UpkeepJob } from './maintenance-r
 import { ownDatabaseLimits } from './own-database.ts'
 import { jobsOf, Pass, type PassDeps } from './pass.ts'
 import { UpkeepRecord } from './record.ts'
-import { TrustedClock } from './trusted-clock.ts'
 import { UpkeepTurns } from './turns.ts'
 
 export interface UpkeepDeps extends Omit<

@@ -3,7 +3,7 @@
  * nothing refers to them until they are committed, and what a crash leaves here is scratch, or for orphan removal.
  *
  * Nothing is handed out before the rows that were written have been read back and found to be those that were read: as many, with the
- * same sum over the hashes of their ids, all in their partition. Memory is bounded by the database it runs on, which sorts on disk what
+ * same sum over the hashes of their ids (of their buckets, in a rollup), all in their partition. Memory is bounded by the database it runs on, which sorts on disk what
  * does not fit; one COPY writes one file of one partition.
  */
 import { rm } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import { currentSchema } from '../../lake/metadata.ts'
-import { partitionRange, type TimePartition } from '../../lake/partition.ts'
+import { partitionRange, timeColumnOf, type TimePartition } from '../../lake/partition.ts'
 import { columnsOf, type IcebergSchema } from '../../lake/schema.ts'
 import { FreshetError } from '../../runtime/errors.ts'
 import { FileLayouts } from '../file-layouts.ts'
@@ -58,9 +58,11 @@ export async function writeAnew(
     signal.throwIfAborted()
     const schema = currentSchema(table.metadata)
     const time = partitioning(table, schema)
+    const key = keyOf(schema)
     const before = await fingerprint(
       connection,
-      selectStored(schema, files, { lakeDir: deps.lakeDir, only: ['_event_id'] }),
+      selectStored(schema, files, { lakeDir: deps.lakeDir, only: [key] }),
+      key,
     )
     checkCount(table, files, before)
     if (before.rows === 0) return []
@@ -68,7 +70,7 @@ export async function writeAnew(
     await layouts.learn(
       connection,
       table.metadata,
-      files.map(({ key }) => join(deps.lakeDir, key)),
+      files.map((file) => join(deps.lakeDir, file.key)),
     )
     const written = []
     for (const where of await divide(connection, deps, schema, request, before.rows)) {
@@ -85,7 +87,7 @@ export async function writeAnew(
       const statistics = await copyRows(connection, ordered, file, schema, columnsOf(schema))
       written.push({ file, name, statistics, schema, partition })
     }
-    await checkWritten(connection, table, time, partition, scratch, before)
+    await checkWritten(connection, table, time, partition, scratch, key, before)
     signal.throwIfAborted()
     for (const one of written) placed.push(await place(deps.store, table, time, one))
     return placed
@@ -104,11 +106,17 @@ function sortOrder(schema: IcebergSchema, sort: string | undefined): string {
   const index = schema.fields.findIndex(({ name }) => name === sort)
   const type = columnsOf(schema)[index]?.type.kind
   const orderly = type !== undefined && type !== 'struct' && type !== 'list' && type !== 'map' && type !== 'json'
-  return orderly ? `${identifier(sort!)}, _event_time` : '_event_time'
+  const time = timeColumnOf(schema)
+  return orderly ? `${identifier(sort!)}, ${time}` : time
 }
 
-async function fingerprint(connection: DuckDBConnection, select: string): Promise<Fingerprint> {
-  const sums = 'count(*), coalesce(sum(CAST(hash(_event_id) AS HUGEINT)), 0)'
+/** The column that tells rows apart. */
+function keyOf(schema: IcebergSchema): '_event_id' | 'bucket' {
+  return timeColumnOf(schema) === 'bucket' ? 'bucket' : '_event_id'
+}
+
+async function fingerprint(connection: DuckDBConnection, select: string, key: string): Promise<Fingerprint> {
+  const sums = `count(*), coalesce(sum(CAST(hash(${key}) AS HUGEINT)), 0)`
   const result = await connection.runAndReadAll(`SELECT ${sums} FROM (${select})`)
   const [rows, ids] = result.getRows()[0]!
   return { rows: Number(rows), ids: ids as bigint }
@@ -131,10 +139,11 @@ async function checkWritten(
   time: TimePartition,
   partition: number,
   files: readonly string[],
+  key: string,
   before: Fingerprint,
 ): Promise<void> {
   const relation = `read_parquet([${files.map(literal).join(', ')}])`
-  const after = await fingerprint(connection, `SELECT _event_id FROM ${relation}`)
+  const after = await fingerprint(connection, `SELECT ${key} FROM ${relation}`, key)
   const { from, to } = partitionRange(time.unit, partition)
   const micros = `epoch_us(${identifier(time.column)})`
   const stray = await connection.runAndReadAll(
@@ -160,14 +169,16 @@ async function divide(
   rows: number,
 ): Promise<(string | undefined)[]> {
   if (outputs <= 1 || files.length > 1) return [undefined]
-  const times = `SELECT epoch_us(_event_time) AS t FROM (${selectStored(schema, files, { lakeDir: deps.lakeDir, only: ['_event_time'] })})`
+  const time = timeColumnOf(schema)
+  const times = `SELECT epoch_us(${time}) AS t FROM (${selectStored(schema, files, { lakeDir: deps.lakeDir, only: [time] })})`
   const shares = Array.from({ length: outputs - 1 }, (_, index) => (index + 1) / outputs)
   const result = await connection.runAndReadAll(
     `SELECT unnest(approx_quantile(t, [${shares.join(', ')}])) FROM (${times})`,
   )
   const bounds = [...new Set(result.getRows().map(([bound]) => bound as bigint))]
-  const ranges = rangesOf('epoch_us(f._event_time)', bounds)
-  const counts = ranges.map((range) => `count(*) FILTER (WHERE ${range.replaceAll('epoch_us(f._event_time)', 't')})`)
+  const micros = `epoch_us(f.${time})`
+  const ranges = rangesOf(micros, bounds)
+  const counts = ranges.map((range) => `count(*) FILTER (WHERE ${range.replaceAll(micros, 't')})`)
   const counted = await connection.runAndReadAll(`SELECT ${counts.join(', ')} FROM (${times})`)
   const sizes = counted.getRows()[0]!.map(Number)
   if (Math.max(...sizes) <= (1.5 * rows) / outputs) return ranges.filter((_, index) => sizes[index]! > 0)

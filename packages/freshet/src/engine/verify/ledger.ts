@@ -1,6 +1,6 @@
 /**
- * Recomputes a table's ledger (I6) from files and compares: `committed` from the data files, `deadLettered` from the table
- * `dead_letters`, and `accepted` from the log where it still holds all that the ledger counts.
+ * Recomputes a table's ledger (I6) from files and compares: `committed` from the data files, `deadLettered` from the stream's dead
+ * letters, and `accepted` from the log where it still holds all that the ledger counts.
  *
  * Rows that were erased, expired or rolled back are committed and removed: what is left of them is what the files must have.
  *
@@ -49,6 +49,31 @@ export async function countBySourceHour(
   }))
 }
 
+/** An event that could not be loaded: where it starts in the log of its stream, and as what it is counted. */
+export interface LetterPlace {
+  position: number
+  source: string | null
+  hour: number
+}
+
+/** The letters of events between two positions of the log that could not be loaded, in data files and in the log behind them. */
+export async function countLetters(
+  connection: DuckDBConnection,
+  request: { files: readonly string[]; logged: readonly LetterPlace[]; lakeDir: string; from: bigint; to: bigint },
+): Promise<SourceHour[]> {
+  const { files, logged, lakeDir, from, to } = request
+  const loaded = `stage = 'load' AND position >= ${from} AND position < ${to}`
+  const behind = new Map<number, LetterPlace>()
+  for (const one of logged) if (one.position >= from && one.position < to) behind.set(one.position, one)
+  const counts = await countBySourceHour(connection, lakeDir, files, loaded)
+  if (behind.size > 0 && files.length > 0) {
+    const paths = files.map((key) => literal(join(lakeDir, key))).join(', ')
+    const known = await connection.runAndReadAll(`SELECT position FROM read_parquet([${paths}]) WHERE ${loaded}`)
+    for (const [position] of known.getRows()) behind.delete(Number(position))
+  }
+  return [...counts, ...[...behind.values()].map(({ source, hour }) => ({ source, hour, count: 1 }))]
+}
+
 export interface LedgerComparison {
   table: LoadedTable
   ledger: TableLedger
@@ -78,7 +103,7 @@ export function compareLedger({ table, ledger, committed, deadLettered }: Ledger
 function compareDeadLetters(name: string, ledger: TableLedger, deadLettered: readonly SourceHour[]): Finding[] {
   const differences = difference(ledger.rows, ({ deadLettered: said }) => said, deadLettered)
   if (differences.length === 0) return []
-  const what = `The ledger of ${name} and the table dead_letters do not agree: ${textOf(differences, 'dead letters')}.`
+  const what = `The ledger of ${name} and its dead letters do not agree: ${textOf(differences, 'dead letters')}.`
   if (differences.some(({ found, said }) => found < said)) return [problem(name, what, lost)]
   const reason = ' An engine that was killed may have written off what the next one could load.'
   return [{ severity: 'note', check: 'ledger', stream: name, what: what + reason }]

@@ -3,15 +3,15 @@ import type { StreamPlan } from '../../config/plan.ts'
 import type { LoadedTable } from '../../lake/catalog.ts'
 import type { TableLedger } from '../../lake/ledger.ts'
 import { currentSchema, defaultSpec, tablePositions } from '../../lake/metadata.ts'
-import { timePartitionOf } from '../../lake/partition.ts'
+import { timeColumnOf, timePartitionOf } from '../../lake/partition.ts'
 import type { CheckedFile, TableCheck } from '../../lake/verify-table.ts'
 import type { Finding } from '../../runtime/finding.ts'
 import type { Scope } from '../dedup/scan.ts'
 import { Database, type DatabaseOptions } from '../duckdb.ts'
 import { idScope } from '../id-source.ts'
-import { literal } from '../sql-text.ts'
+import { eachArrival, type Arrival } from './arrivals.ts'
 import { findDuplicates } from './duplicates.ts'
-import { compareLedger, countBySourceHour, type SourceHour } from './ledger.ts'
+import { compareLedger, countBySourceHour, countLetters, type LetterPlace, type SourceHour } from './ledger.ts'
 import { verifyFiles } from './verify-files.ts'
 
 export interface VerifyDataOptions {
@@ -34,10 +34,17 @@ export interface VerifyLedgerOptions {
   ledger: TableLedger
   /** Keys of the current data files of the table. */
   files: readonly string[]
-  /** ... and of the table `dead_letters`, loaded after this one; undefined when they cannot be relied on. */
-  deadLetterFiles: readonly string[] | undefined
-  /** Dead letters of the table's stream that were removed from there. */
-  removedLetters: readonly SourceHour[]
+  /** The stream's dead letters, as they are after the table was loaded; undefined when they cannot be relied on. */
+  letters:
+    | {
+        /** Keys of their current data files. */
+        files: readonly string[]
+        /** Those that are in their log behind the table, some perhaps in both. */
+        logged: readonly LetterPlace[]
+        /** Those that were removed from the table. */
+        removed: readonly SourceHour[]
+      }
+    | undefined
 }
 
 const partition = 0
@@ -64,6 +71,7 @@ export class DataVerifier {
       const check = async (files: readonly CheckedFile[], inDepth: boolean): Promise<DataCheck> => {
         const { sound, findings } = await verifyFiles({ ...common, files, deep: inDepth })
         const current = sound.filter((file) => file.current)
+        if (isRollup(table)) return { findings, sound: current.map(({ key }) => key) }
         try {
           const duplicates = await findDuplicates({ ...common, files: current, scope })
           return { findings: [...findings, ...duplicates], sound: current.map(({ key }) => key) }
@@ -77,30 +85,43 @@ export class DataVerifier {
     })
   }
 
-  /** Recomputes a table's ledger from its data files and the dead letters. */
-  verifyLedger({ table, ledger, files, deadLetterFiles, removedLetters }: VerifyLedgerOptions): Promise<Finding[]> {
+  /** Recomputes a table's ledger from its data files and its dead letters. */
+  verifyLedger({ table, ledger, files, letters }: VerifyLedgerOptions): Promise<Finding[]> {
     const { name } = table
     return this.#database.with(async (connection) => {
-      const counted = (keys: readonly string[], condition?: string): Promise<SourceHour[] | undefined> =>
-        countBySourceHour(connection, this.#lakeDir, keys, condition).catch(() => undefined)
-      const committed = await counted(files)
+      const lakeDir = this.#lakeDir
+      const committed = await countBySourceHour(connection, lakeDir, files).catch(() => undefined)
       if (committed === undefined) {
         const what = `The ledger of ${name} cannot be recomputed: a data file is damaged.`
         return [{ severity: 'problem', check: 'ledger', stream: name, what, mend: 'Run it with --deep to see which.' }]
       }
       const from = ledger.begun.positions.get(partition) ?? 0n
       const to = tablePositions(table.metadata).get(partition) ?? 0n
-      // Dead letters are committed before the position behind them: those beyond it are in the ledger later.
-      const mine = `stream = ${literal(name)} AND position >= ${from} AND position < ${to}`
-      const present = deadLetterFiles && (await counted(deadLetterFiles, mine))
-      const deadLettered = present && [...present, ...removedLetters]
+      // Letters are durable before the position behind their events: those beyond it are in the ledger later.
+      const present =
+        letters && (await countLetters(connection, { ...letters, lakeDir, from, to }).catch(() => undefined))
+      const deadLettered = present && [...present, ...letters.removed]
       return compareLedger({ table, ledger, committed, deadLettered })
     })
+  }
+
+  /** See `eachArrival`. */
+  eachArrival(
+    contents: { files: readonly string[]; logged: readonly Arrival[] },
+    onArrival: (arrival: Arrival) => void,
+  ): Promise<boolean> {
+    const lakeDir = this.#lakeDir
+    return this.#database.with((connection) => eachArrival(connection, { ...contents, lakeDir }, onArrival))
   }
 
   close(): void {
     this.#database.close()
   }
+}
+
+/** Whether a table has aggregates and no events, so that no id can be in it. */
+function isRollup({ table }: TableCheck): boolean {
+  return table !== undefined && timeColumnOf(currentSchema(table.metadata)) === 'bucket'
 }
 
 /**

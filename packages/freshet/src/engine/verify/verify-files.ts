@@ -1,6 +1,6 @@
 /**
  * Checks data files against what their manifest entries say: the footer's row count and, in depth, that every value of every column
- * can be read, that the rows lie in the file's partition, and that `_event_time` keeps to its bounds.
+ * can be read, that the rows lie in the file's partition, and that `_event_time` (`bucket`, in a rollup) keeps to its bounds.
  */
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
@@ -107,13 +107,17 @@ async function rangeProblem(
   source: string,
   { eventTime, receivedAt, partition, partitionValue }: CheckedFile,
 ): Promise<string | undefined> {
-  const columns = { _event_time: eventTime, _received_at: receivedAt }
+  // A rollup has buckets, and no events.
+  const isRollup = partition?.column === 'bucket'
+  const columns = isRollup ? { bucket: eventTime } : { _event_time: eventTime, _received_at: receivedAt }
+  const needed = isRollup ? ['bucket'] : ['_event_id', '_event_time']
+  const lacks = needed.map((name) => `${name} IS NULL`).join(' OR ')
   const extremes = Object.keys(columns).map((name) => `min(epoch_us(${name})), max(epoch_us(${name}))`)
   const result = await connection.runAndReadAll(
-    `SELECT count(*) FILTER (_event_id IS NULL OR _event_time IS NULL), ${extremes.join(', ')} FROM ${source}`,
+    `SELECT count(*) FILTER (${lacks}), ${extremes.join(', ')} FROM ${source}`,
   )
-  const [withoutId, ...values] = result.getRows()[0] as [bigint, ...(bigint | null)[]]
-  if (withoutId > 0n) return `has ${withoutId} rows without _event_id or _event_time.`
+  const [lacking, ...values] = result.getRows()[0] as [bigint, ...(bigint | null)[]]
+  if (lacking > 0n) return `has ${lacking} rows without ${needed.join(' or ')}.`
   for (const [index, [name, { lower, upper }]] of Object.entries(columns).entries()) {
     const [min, max] = values.slice(2 * index)
     if (min == null || max == null) continue

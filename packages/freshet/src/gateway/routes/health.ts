@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { messageOf } from '../../runtime/errors.ts'
 import type { GatewayContext } from '../context.ts'
+import { consumerMetrics } from '../consumers.ts'
 import { underEngineNames } from '../metrics.ts'
 
 const readyWaitMs = 500
@@ -23,12 +24,14 @@ export function addHealthRoutes(app: FastifyInstance, context: GatewayContext): 
   })
 
   app.get('/metrics', async (_request, reply) => {
-    const [own, engine] = await Promise.all([
+    const [own, engine, consumers] = await Promise.all([
       context.metrics.registry.metrics(),
       context.engine.ask('/metrics', metricsWaitMs),
+      context.consumers(),
     ])
+    const others = [await consumerMetrics(consumers ?? []), engine === undefined ? '' : underEngineNames(engine)]
     reply.header('content-type', context.metrics.registry.contentType)
-    return engine === undefined ? own : `${own.trimEnd()}\n${underEngineNames(engine)}`
+    return [own, ...others.filter((text) => text !== '')].map((text) => `${text.trimEnd()}\n`).join('')
   })
 }
 

@@ -11,6 +11,7 @@ import { FreshetError } from '../../runtime/errors.ts'
 import { answerText, refuseIfWhole } from '../answer.ts'
 import { readBatchHeaders, type BatchHeaders } from '../batch-headers.ts'
 import { readBatch, type ReadyBatch } from '../batch.ts'
+import { keepRejected } from '../keep-rejected.ts'
 import type { GatewayContext } from '../context.ts'
 import { bodyEncoding, bodyForm, toText, unpack, type Encoding } from '../decode.ts'
 import type { BodyForm } from '../events.ts'
@@ -94,14 +95,20 @@ async function ingest(request: FastifyRequest, reply: FastifyReply, context: Gat
     const { door, form, headers } = admission
     const columns = batchColumns(context.arrival, context.ids, headers.source)
     batch = readBatch({ body: toText(body), form, door, columns, limits: context.plan.limits, pool: context.pool })
-    const { count, errors } = batch
+    const { count, errors, rejected } = batch
     const metrics = context.metrics.stream(door.declared || context.doors.has(door.name) ? door.name : '')
     if (errors.length > 0) {
       metrics.rejected(errors)
-      refuseIfWhole(errors, count, admission.atomic)
+      if (admission.atomic || rejected.length === 0) refuseIfWhole(errors, count, admission.atomic)
+    }
+    // Before the events: a batch that was only half taken when the server died is sent again, and its letters are recognised.
+    if (rejected.length > 0) {
+      hold(2 * rejected.reduce((sum, { raw }) => sum + raw.length, 0))
+      await keepRejected(context, rejected, { door, columns, headers, body })
     }
     let appended: Appended | undefined
-    if (count > 0) {
+    // Without events it keeps the producer's sequence from having a hole.
+    if (count > 0 || (rejected.length > 0 && headers.producer !== undefined)) {
       const lines = batch.lines.finish()
       hold(batch.lines.capacity)
       appended = await append(context, door, {
@@ -109,7 +116,7 @@ async function ingest(request: FastifyRequest, reply: FastifyReply, context: Gat
         count,
         receivedAtMs: columns.receivedAtMs,
         // Cut off behind milliseconds, as Date.parse does.
-        eventTimeMaxMs: Date.parse(columns.eventTimeMax),
+        ...(count > 0 && { eventTimeMaxMs: Date.parse(columns.eventTimeMax) }),
         ...(headers.source !== undefined && { source: headers.source }),
         ...marks(headers, body),
       })
@@ -120,8 +127,10 @@ async function ingest(request: FastifyRequest, reply: FastifyReply, context: Gat
       stream: door.name,
       accepted: duplicate ? 0 : count,
       duplicates: duplicate ? count : 0,
-      receipt: appended?.place === undefined ? null : receiptText(door.name, appended.place),
+      receipt:
+        appended?.place === undefined || appended.place.count === 0 ? null : receiptText(door.name, appended.place),
       errors,
+      deadLettered: door.plan.invalid === undefined ? undefined : new Set(rejected.map(({ fault }) => fault)),
     })
   } finally {
     batch?.lines.release()
@@ -138,7 +147,8 @@ function marks(
   return idempotencyKey === undefined ? {} : { idempotency: { key: idempotencyKey, checksum: crc32(body) } }
 }
 
-async function append(context: GatewayContext, door: StreamDoor, batch: AppendBatch): Promise<Appended> {
+/** Appends a batch to a stream's log, and counts it. */
+export async function append(context: GatewayContext, door: StreamDoor, batch: AppendBatch): Promise<Appended> {
   const { metrics, logHealth } = context
   const startedMs = performance.now()
   try {

@@ -27,8 +27,10 @@ function describe(request: FastifyRequest, reply: FastifyReply): FreshetError {
 function matches(template: string, path: string): boolean {
   const parts = path.split('/')
   const expected = template.split('/')
+  // The key of an object has slashes of its own.
+  const isLong = expected.at(-1) === '{key}' && parts.length > expected.length
   return (
-    parts.length === expected.length &&
+    (isLong || parts.length === expected.length) &&
     expected.every((part, index) => part === parts[index] || (part.startsWith('{') && parts[index] !== ''))
   )
 }

@@ -14,7 +14,7 @@ interface StreamStatus {
 export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): void {
   app.get('/v1/streams', () => ({ streams: context.doors.list() }))
   app.get('/v1/status', async () => {
-    const answer = await context.engine.ask('/v1/status', engineWaitMs)
+    const [answer, consumers] = await Promise.all([context.engine.ask('/v1/status', engineWaitMs), context.consumers()])
     const streams = await streamStatuses(context, answer)
     return {
       version: context.version,
@@ -27,6 +27,8 @@ export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): 
       },
       sites: await siteSummary(context),
       streams,
+      consumers: consumers ?? null,
+      buckets: await bucketStatuses(context),
     }
   })
 }
@@ -38,6 +40,21 @@ async function siteSummary({ sites }: GatewayContext): Promise<{ registered: num
   } catch (error) {
     return { registered: null, problem: messageOf(error) }
   }
+}
+
+/** What each bucket has; null, and why, when its index cannot be read. */
+async function bucketStatuses({ objects, plan }: GatewayContext): Promise<Record<string, unknown>[]> {
+  if (objects === undefined) return []
+  const none = { objects: null, bytes: null, storedBytes: null, uploads: null }
+  return Promise.all(
+    Object.values(plan.buckets).map(async ({ name, stream }) => {
+      try {
+        return { name, stream, ...(await objects.totals(name)), problem: null }
+      } catch (error) {
+        return { name, stream, ...none, problem: messageOf(error) }
+      }
+    }),
+  )
 }
 
 /** Every stream the gateway or the engine knows; what only the engine can tell is null while it is away. */

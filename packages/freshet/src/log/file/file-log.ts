@@ -9,7 +9,7 @@
  * None of these files carries a version of its own: the format of the whole data folder is in its freshet.json, which is checked
  * before the log is opened, and a change that older builds would misread raises that.
  */
-import { streamNamePattern } from '../../config/plan.ts'
+import { logNamePattern } from '../../config/plan.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
@@ -25,6 +25,8 @@ export interface FileLogOptions {
   dir: string
   /** `write`: the one process that appends (it recovers every stream first); `read`: any other. */
   mode: 'write' | 'read'
+  /** How a process that only reads has the writer append; left out, it cannot. */
+  appender?: Pick<Log, 'append'>
   segmentBytes: number
   diskFreeBytesMin: number
   fileSystem: FileSystem
@@ -98,10 +100,12 @@ class SegmentLog implements FileLog {
 
   async streams(): Promise<string[]> {
     const names = await this.#options.fileSystem.readDir(this.#options.dir)
-    return names.filter((name) => streamNamePattern.test(name))
+    return names.filter((name) => logNamePattern.test(name))
   }
 
   async append(stream: string, batch: AppendBatch): Promise<Appended> {
+    const { appender } = this.#options
+    if (appender) return appender.append(stream, batch)
     const writer = await this.#writer(stream)
     return writer.append(batch)
   }

@@ -2,57 +2,20 @@
  * Classic bugs, planted by wrapping the seams that the product's parts are joined by. Each must be found by the simulation; none of
  * it exists in the product.
  */
-import type { Catalog } from '../../../src/lake/catalog.ts'
 import { currentSnapshot, positionsKey, type TableMetadata } from '../../../src/lake/metadata.ts'
 import { planScan } from '../../../src/lake/scan.ts'
 import { encodeEnd, endFile } from '../../../src/log/file/durable-end.ts'
 import type { Chunk, Log } from '../../../src/log/log.ts'
-import type { FileHandle, FileSystem } from '../../../src/runtime/file-system.ts'
+import type { FileSystem } from '../../../src/runtime/file-system.ts'
 import { FreshetError } from '../../../src/runtime/errors.ts'
 import { LocalObjectStore } from '../../../src/storage/local/local-object-store.ts'
 import { seededRandom } from '../seeded-random.ts'
+import { consumerBugs } from './consumer-bugs.ts'
 import { lakeDir, logDir } from './machine.ts'
-
-/** What a bug changes; what is left out stays as it is. Asked for anew by each process that starts. */
-export interface Plant {
-  gatewayFiles?: (files: FileSystem) => FileSystem
-  engineFiles?: (files: FileSystem) => FileSystem
-  gatewayLog?: (log: Log) => Log
-  engineLog?: (log: Log) => Log
-  catalog?: (catalog: Catalog) => Catalog
-  statement?: (sql: string) => string
-}
-
-export const noBug: Plant = {}
+import { delegating, withHandles, type Bug } from './plant.ts'
+import { rollupBugs } from './rollup-bugs.ts'
 
 const isSegment = (path: string): boolean => path.endsWith('.ndjson')
-
-/** The same files, but for handles of those at `matches`. */
-function withHandles(
-  files: FileSystem,
-  matches: (path: string) => boolean,
-  change: (handle: FileHandle, path: string) => Partial<FileHandle>,
-): FileSystem {
-  return delegating(files, {
-    open: async (path, mode) => {
-      const handle = await files.open(path, mode)
-      return matches(path) ? delegating(handle, change(handle, path)) : handle
-    },
-  })
-}
-
-/** An object that does what `changes` say, and else what `base` does. */
-function delegating<Base extends object>(base: Base, changes: Partial<Base>): Base {
-  return new Proxy(base, {
-    get: (target, name) => {
-      const changed: unknown = Reflect.get(changes, name)
-      const value: unknown = changed ?? Reflect.get(target, name, target)
-      return typeof value === 'function'
-        ? (value as () => unknown).bind(changed === undefined ? target : changes)
-        : value
-    },
-  })
-}
 
 function isConflict(error: unknown): boolean {
   return error instanceof FreshetError && error.code === 'commit_conflict'
@@ -81,13 +44,6 @@ function claiming(metadata: TableMetadata, positions: string | undefined): Table
   return { ...metadata, properties: claimed(metadata.properties), snapshots }
 }
 
-export interface Bug {
-  summary: string
-  /** The invariants by one of which it shows. */
-  breaks: readonly string[]
-  plant: () => Plant
-}
-
 export const bugs: Readonly<Record<string, Bug>> = {
   'acknowledge-before-append': {
     summary: 'a batch is acknowledged while it is still being written',
@@ -98,6 +54,19 @@ export const bugs: Readonly<Record<string, Bug>> = {
           append: async (stream, batch) => {
             const lines = batch.lines.map((piece) => Buffer.from(piece))
             log.append(stream, { ...batch, lines }).catch(() => undefined)
+            return { from: 0n, position: 0n, duplicate: false }
+          },
+        }),
+    }),
+  },
+  'commit-before-letter': {
+    summary: 'a position is committed while the letters of events before it are still being written',
+    breaks: ['I6'],
+    plant: () => ({
+      engineLog: (log) =>
+        delegating(log, {
+          append: async (stream, batch) => {
+            log.append(stream, batch).catch(() => undefined)
             return { from: 0n, position: 0n, duplicate: false }
           },
         }),
@@ -339,4 +308,6 @@ export const bugs: Readonly<Record<string, Bug>> = {
         ),
     }),
   },
+  ...consumerBugs,
+  ...rollupBugs,
 }

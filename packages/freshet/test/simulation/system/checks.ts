@@ -1,16 +1,23 @@
 /** What must hold of the simulated disk: after each commit, before each trim, after each power cut. */
 import { join } from 'node:path'
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api'
+import { deadLettersOf } from '../../../src/events/dead-letter.ts'
 import { tablePositions } from '../../../src/lake/metadata.ts'
 import type { LoadedTable } from '../../../src/lake/catalog.ts'
 import { readManifestList } from '../../../src/lake/manifest.ts'
 import { planScan } from '../../../src/lake/scan.ts'
 import { keyOf } from '../../../src/lake/table-paths.ts'
 import type { ObjectStore } from '../../../src/storage/object-store.ts'
+import type { Plan } from '../../../src/config/plan.ts'
+import { messageOf } from '../../../src/runtime/errors.ts'
+import { ConsumerRecords } from '../../../src/streams/consumer-records.ts'
+import { floorOf } from '../../../src/streams/place.ts'
+import { consumersOf } from '../../../src/streams/plan-consumers.ts'
 import { readEnd } from '../../../src/log/file/durable-end.ts'
 import { SimulatedFile } from '../simulated-file.ts'
-import { lakeDir, logDir, type Machine } from './machine.ts'
+import { consumersDir, lakeDir, logDir, type Machine } from './machine.ts'
 import { batchesIn, eventsIn, list, type StreamModel } from './model.ts'
+import { isPoison } from './worker-host.ts'
 import { storedLake, storedView } from './stored-view.ts'
 import { crc32 } from 'node:zlib'
 import { Violation } from './world.ts'
@@ -31,12 +38,14 @@ interface Segment {
 export class Checks {
   readonly #machine: Machine
   readonly #models: ReadonlyMap<string, StreamModel>
-  /** Rows of data files that were read before. */
-  readonly #rows = new Map<string, number[]>()
+  readonly #plan: Pick<Plan, 'streams' | 'sinks'>
+  /** Values of data files that were read before. */
+  readonly #values = new Map<string, number[]>()
   /** By table, as it is and as it would be after a power cut: the snapshots that need a file, by its key, in one version of the table. */
   readonly #needed = new Map<string, { version: number; byKey: ReadonlyMap<string, bigint[]> }>()
 
-  constructor(machine: Machine, models: ReadonlyMap<string, StreamModel>) {
+  constructor(machine: Machine, models: ReadonlyMap<string, StreamModel>, plan: Pick<Plan, 'streams' | 'sinks'>) {
+    this.#plan = plan
     this.#machine = machine
     this.#models = models
   }
@@ -75,7 +84,50 @@ export class Checks {
         'I3',
         `${model.name}: the table is at ${position} with ${staying} rows, below it are ${expected} events`,
       )
+    model.checkLetters(await this.#unloaded(model.name), position)
     return { position, rows: staying }
+  }
+
+  /** Where the events start that could not be loaded, by the letters of their stream. */
+  async #unloaded(stream: string): Promise<number[]> {
+    const { logged, stored } = await this.#letters(stream, /^\{"_event_id":"load:(\d+)"/gm, 'load', 'position')
+    return [...logged, ...stored]
+  }
+
+  /** The events that the function of a transform failed at, by the letters of the stream that it makes. */
+  async #failed(stream: string): Promise<Set<number>> {
+    const inEvent = `regexp_extract(event, '"n":(\\d+)', 1)`
+    const { logged, stored } = await this.#letters(
+      stream,
+      /^\{"_event_id":"transform:.*\\"n\\":(\d+)/gm,
+      'transform',
+      inEvent,
+    )
+    const twice = stored.filter((n, index) => stored.indexOf(n) !== index)
+    if (twice.length > 0) throw new Violation('I5', `${stream}: there are two letters of ${list(twice)}`)
+    return new Set([...logged, ...stored])
+  }
+
+  /**
+   * A number of each letter of a stream, in the log of the letters and in their table.
+   * @param inLog finds it in a line
+   * @param inTable says it in SQL
+   */
+  async #letters(
+    stream: string,
+    inLog: RegExp,
+    stage: string,
+    inTable: string,
+  ): Promise<{ logged: number[]; stored: number[] }> {
+    const name = deadLettersOf(stream)
+    const text = this.#segments(name).map(({ bytes }) => bytes.toString('utf8'))
+    const logged = text.flatMap((segment) => [...segment.matchAll(inLog)].map(([, found]) => Number(found)))
+    const { catalog, store } = storedLake(this.#machine)
+    const table = await catalog.load(name)
+    const files = table === undefined ? [] : (await planScan(store, table)).files
+    const stored: number[] = []
+    for (const { key } of files) stored.push(...(await this.#valuesOf(key, inTable, `stage = '${stage}'`)))
+    return { logged, stored }
   }
 
   /** Where a table is. */
@@ -95,16 +147,21 @@ export class Checks {
     return readEnd(storedView(this.#machine), logDir, stream, 0) ?? 0
   }
 
-  async #rowsOf(key: string): Promise<number[]> {
-    const known = this.#rows.get(key)
+  #rowsOf(key: string): Promise<number[]> {
+    return this.#valuesOf(key, 'n')
+  }
+
+  async #valuesOf(key: string, value: string, condition = 'true'): Promise<number[]> {
+    const place = `${key} ${value}`
+    const known = this.#values.get(place)
     if (known !== undefined) return known
     const connection = await checkingDatabase()
     try {
       const result = await connection.runAndReadAll(
-        `SELECT n FROM read_parquet('${join(this.#machine.mirrorDir, key)}')`,
+        `SELECT ${value} FROM read_parquet('${join(this.#machine.mirrorDir, key)}') WHERE ${condition}`,
       )
-      const rows = result.getRows().map(([n]) => Number(n))
-      this.#rows.set(key, rows)
+      const rows = result.getRows().map(([found]) => Number(found))
+      this.#values.set(place, rows)
       return rows
     } catch (error) {
       throw new Violation('I3', `the data file ${key} cannot be read: ${String(error).slice(0, 200)}`)
@@ -164,6 +221,26 @@ export class Checks {
         'I7',
         `${stream}: the segment from ${base} to ${next} is removed, the table is durable up to ${position}`,
       )
+    const held = await this.consumersAt(stream, true)
+    if (held !== undefined && next > held)
+      throw new Violation(
+        'I7',
+        `${stream}: the segment from ${base} to ${next} is removed, a consumer is durably at ${held}`,
+      )
+  }
+
+  /** How far the consumers of a stream are; undefined when it has none. */
+  async consumersAt(stream: string, durable = false): Promise<number | undefined> {
+    const records = new ConsumerRecords(consumersDir, storedView(this.#machine, durable))
+    const consumers = consumersOf(this.#plan).get(stream) ?? []
+    let least: number | undefined
+    for (const consumer of consumers) {
+      const record = await records.read(consumer).catch((error: unknown) => {
+        throw new Violation('I10', messageOf(error))
+      })
+      least = Math.min(least ?? Infinity, record === undefined ? 0 : Number(floorOf(record.place)))
+    }
+    return least
   }
 
   async #durablePosition(stream: string): Promise<number> {
@@ -173,7 +250,7 @@ export class Checks {
 
   /** I1, I2, I3 right after a power cut, before anything has recovered. */
   async afterPowerCut(): Promise<void> {
-    this.#rows.clear()
+    this.#values.clear()
     this.#needed.clear()
     for (const model of this.#models.values()) {
       const { position } = await this.table(model)
@@ -206,8 +283,23 @@ export class Checks {
     })
   }
 
+  /** What was made of a stream is made of each of its events, or there is a letter of it: once, as the tables show. */
+  async #derived(): Promise<void> {
+    for (const { name, transform } of Object.values(this.#plan.streams)) {
+      if (transform === undefined) continue
+      const sent = [...this.#models.get(transform.from)!.everRead]
+      const made = this.#models.get(name)!.everRead
+      const failed = await this.#failed(name)
+      const lacking = sent.filter((n) => !(isPoison(n) ? failed : made).has(n))
+      const strange = [...made, ...failed].filter((n) => !sent.includes(n) || isPoison(n) !== failed.has(n))
+      if (lacking.length > 0 || strange.length > 0)
+        throw new Violation('derived', `${name}: ${list(lacking)} lack and ${list(strange)} should not be there`)
+    }
+  }
+
   /** At the very end: everything acknowledged is in the table, which is all that the log ever held. */
   async end(): Promise<void> {
+    await this.#derived()
     for (const model of this.#models.values()) {
       const { position, rows } = await this.table(model)
       const lost = [...model.acknowledged].filter((n) => !model.wasRead(n, model.end))

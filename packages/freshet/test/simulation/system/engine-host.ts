@@ -9,15 +9,17 @@ import { openEngine } from '../../../src/engine/engine.ts'
 import type { EngineHttpOptions } from '../../../src/engine/http.ts'
 import { sqlError } from '../../../src/engine/query/sql-error.ts'
 import { FileCatalog } from '../../../src/lake/file-catalog/file-catalog.ts'
-import { openFileLog } from '../../../src/log/file/file-log.ts'
+import { openFileLog, type FileLog } from '../../../src/log/file/file-log.ts'
 import type { Log } from '../../../src/log/log.ts'
 import type { Logger } from '../../../src/runtime/logging.ts'
+import { ConsumerRecords } from '../../../src/streams/consumer-records.ts'
+import { consumersOf } from '../../../src/streams/plan-consumers.ts'
 import { LocalObjectStore } from '../../../src/storage/local/local-object-store.ts'
-import type { Plant } from './bugs.ts'
-import { noSites, refusedAs } from './gateway-host.ts'
-import { erasuresDir, lakeDir, logDir, type MachineProcess } from './machine.ts'
+import { noSites, refusedAs, throughDoor, type GatewayHost } from './gateway-host.ts'
+import { consumersDir, erasuresDir, lakeDir, logDir, letterReplaysDir, type MachineProcess } from './machine.ts'
 import type { LedgerLine, StreamModel } from './model.ts'
 import { adoptScratch } from './native-files.ts'
+import type { Plant } from './plant.ts'
 import { openDatabase } from './simulated-database.ts'
 
 export interface EngineOptions {
@@ -29,6 +31,8 @@ export interface EngineOptions {
   cacheDir: string
   /** Where the tables are as it starts. */
   positions: ReadonlyMap<string, number>
+  /** The gateway that runs now. */
+  gateway: () => GatewayHost | undefined
   /** What the lake's catalog may do besides: lose answers. */
   wrapCatalog: (catalog: FileCatalog) => FileCatalog
 }
@@ -58,12 +62,23 @@ export class EngineHost {
       timers,
       logger,
     })
-    const observed = observing(reader, options.models)
+    const atDoor = <T>(work: (log: FileLog) => Promise<T>): Promise<T> => throughDoor(process, options.gateway(), work)
+    const records = new ConsumerRecords(consumersDir, fileSystem)
+    const consumers = consumersOf(plan)
+    const log: Log = {
+      append: (stream, batch) => atDoor((written) => written.append(stream, batch)),
+      read: (...place) => reader.read(...place),
+      ends: (stream) => reader.ends(stream),
+      trim: (...request) => reader.trim(...request),
+      subscribe: (onGrowth) => reader.subscribe(onGrowth),
+    }
+    const observed = observing(log, options.models)
     let http: EngineHttpOptions | undefined
     let oracle: DuckDBConnection | undefined
     const engine = await openEngine({
       plan,
       log: plant.engineLog?.(observed) ?? observed,
+      rollLog: (stream) => atDoor((written) => written.roll(stream)),
       catalog: plant.catalog?.(catalog) ?? catalog,
       store,
       logDir,
@@ -78,6 +93,10 @@ export class EngineHost {
       logger,
       version: '0.0.0',
       sites: noSites,
+      letterReplays: { dir: letterReplaysDir },
+      ...(plant.holdsNothing !== true && {
+        heldBy: (stream) => records.floor(stream, consumers.get(stream) ?? []),
+      }),
       erasures: { dir: erasuresDir, searchLog: logSearch(logDir, fileSystem) },
       merge: { smallManifestsMax: 3, targetBytes: 8 << 20, filesMax: 2000 },
       existingStreams: await reader.streams(),

@@ -5,7 +5,7 @@ import { openFileLog, type FileLog } from '../../../src/log/file/file-log.ts'
 import { FreshetError } from '../../../src/runtime/errors.ts'
 import type { Logger } from '../../../src/runtime/logging.ts'
 import type { SiteRegistry } from '../../../src/sites/site-registry.ts'
-import type { Plant } from './bugs.ts'
+import type { Plant } from './plant.ts'
 import { logDir, type MachineProcess } from './machine.ts'
 
 export interface Request {
@@ -78,6 +78,19 @@ export class GatewayHost {
     return ends ? { untilMs, position: String(ends.get(0) ?? 0n) } : undefined
   }
 
+  /**
+   * What another process asks of the log through its door (log/file/append-door.ts); `work` is given the log.
+   * @throws FreshetError `log_unwritable` when the gateway ends meanwhile: whether it was done is not known then
+   */
+  async atDoor<T>(work: (log: FileLog) => Promise<T>): Promise<T> {
+    const { world } = this.process.machine
+    await world.turn(this.process, 'a request at the door of the log')
+    const asked = work(this.#log).then((value) => ({ value }))
+    const done = await Promise.race([asked, this.process.whenEnded])
+    if (done === undefined || this.process.ended) throw new FreshetError('log_unwritable', 'The gateway has gone.')
+    return done.value
+  }
+
   async post({ stream, to, body, headers }: Request): Promise<Reply> {
     const { world } = this.process.machine
     world.requests++
@@ -92,6 +105,22 @@ export class GatewayHost {
     if (reply === undefined || this.process.ended) return undefined
     return { status: reply.statusCode, body: JSON.parse(reply.body) as Record<string, unknown> }
   }
+}
+
+const never = new Promise<never>(() => {})
+
+/** What a process asks of the log at the door of the gateway that runs. @throws FreshetError `log_unwritable` when it cannot be told what came of it */
+export async function throughDoor<T>(
+  process: MachineProcess,
+  gateway: GatewayHost | undefined,
+  work: (log: FileLog) => Promise<T>,
+): Promise<T> {
+  if (gateway === undefined) throw new FreshetError('log_unwritable', 'There is no gateway.')
+  const [asked] = await Promise.allSettled([gateway.atDoor(work)])
+  // A process that ended does nothing any more, whatever it is answered.
+  if (process.ended) return never
+  if (asked.status === 'rejected') throw asked.reason
+  return asked.value
 }
 
 /** Errors that a request may be answered with: a stream that has no such column yet, a disk that fails. */

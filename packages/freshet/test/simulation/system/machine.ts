@@ -19,6 +19,8 @@ import { epochMs, type Owner, type World } from './world.ts'
 export const logDir = '/data/log'
 export const lakeDir = '/data/lake'
 export const erasuresDir = '/data/erasures'
+export const letterReplaysDir = '/data/letter-replays'
+export const consumersDir = '/data/consumers'
 
 /** Decides what befalls a process's call. */
 export type Interference = (process: MachineProcess, call: Call, path: string) => Fate

@@ -36,6 +36,12 @@ export class StreamModel {
   readonly acknowledged = new Set<number>()
   /** Events that retention may drop. */
   readonly mayGo = new Set<number>()
+  /** Events that cannot be loaded. */
+  readonly dying = new Set<number>()
+  /** Where they are in the log, by where they start. */
+  readonly #dead = new Map<number, number>()
+  /** Where the first batch with each of them ends. */
+  readonly #seenDying = new Map<number, number>()
   /** Of these, where the first batch with it ends. */
   readonly #seenGoing = new Map<number, number>()
   /** Batches that readers have seen, by where they begin. */
@@ -76,9 +82,14 @@ export class StreamModel {
       throw new Violation('I2', `${this.name}: a batch begins at ${from}, within what was read before`)
     const source = sourceOf(bytes)
     const account = this.#sources.get(source) ?? { accepted: 0, distinct: 0, mayGo: 0 }
-    const events = eventsIn(bytes)
-    for (const n of events) {
+    const events = placedEventsIn(bytes)
+    for (const { n, at } of events) {
       account.accepted++
+      if (this.dying.has(n)) {
+        this.#dead.set(from + at, n)
+        if (!this.#seenDying.has(n)) this.#seenDying.set(n, from + bytes.length)
+        continue
+      }
       if (this.mayGo.has(n)) {
         account.mayGo++
         if (!this.#seenGoing.has(n)) this.#seenGoing.set(n, from + bytes.length)
@@ -153,15 +164,20 @@ export class StreamModel {
 
   /** Whether readers have seen an event below a position. */
   wasRead(n: number, below: number): boolean {
-    const goingAt = this.#seenGoing.get(n)
+    const goingAt = this.#seenGoing.get(n) ?? this.#seenDying.get(n)
     if (goingAt !== undefined) return goingAt <= below
     const place = this.#places.get(n)
     return place !== undefined && place < this.distinctBelow(below)
   }
 
+  /** Every event that readers have seen in the log. */
+  get everRead(): Set<number> {
+    return new Set([...this.#places.keys(), ...this.#seenGoing.keys(), ...this.#seenDying.keys()])
+  }
+
   /** Whether readers have seen every event that was acknowledged. */
   get isRead(): boolean {
-    return [...this.acknowledged].every((n) => this.#places.has(n) || this.#seenGoing.has(n))
+    return [...this.acknowledged].every((n) => this.#places.has(n) || this.#seenGoing.has(n) || this.#seenDying.has(n))
   }
 
   /**
@@ -187,6 +203,17 @@ export class StreamModel {
     const expected = [...this.#sources].map(([source, { accepted, distinct }]) => `${source} ${accepted} ${distinct} 0`)
     if (found.toSorted().join('; ') !== expected.toSorted().join('; '))
       throw new Violation('I6', `${this.name}: the ledger says ${found.join('; ')}, the log ${expected.join('; ')}`)
+  }
+
+  /**
+   * I6: of every event below a position that could not be loaded there is a letter.
+   * @param letters where the events of the letters start, each as often as there is one
+   */
+  checkLetters(letters: readonly number[], below: number): void {
+    const found = new Set(letters)
+    const lost = [...this.#dead].filter(([at]) => at < below && !found.has(at)).map(([, n]) => n)
+    if (lost.length > 0)
+      throw new Violation('I6', `${this.name}: the table is at ${below}, and there are no letters of ${list(lost)}`)
   }
 
   /** Without those that may go. */
@@ -217,10 +244,17 @@ function sourceOf(bytes: Buffer): string | undefined {
 
 /** The serial numbers of the events in log bytes; lines that are cut short have none. */
 export function eventsIn(bytes: Buffer): number[] {
-  const found: number[] = []
+  return placedEventsIn(bytes).map(({ n }) => n)
+}
+
+/** The same, with where their lines start. */
+function placedEventsIn(bytes: Buffer): { n: number; at: number }[] {
+  const found: { n: number; at: number }[] = []
+  let at = 0
   for (const line of bytes.toString('utf8').split('\n')) {
     const match = /^\{"_event_id".*"n":(\d+)/.exec(line)
-    if (match !== null) found.push(Number(match[1]))
+    if (match !== null) found.push({ n: Number(match[1]), at })
+    at += Buffer.byteLength(line) + 1
   }
   return found
 }

@@ -155,8 +155,14 @@ export class Producer {
   }
 
   #newEvent(): SimulatedEvent {
-    const { world } = this.#network
+    const { world, count } = this.#network
     const n = this.#serial()
+    if (world.chance(20)) {
+      // The door takes it, and DuckDB does not: it becomes a dead letter.
+      count('deadLetters')
+      this.#model.dying.add(n)
+      return { n, text: `{"id":"e${n}","at":"${new Date(epochMs + world.elapsedMs).toISOString()}","n":${n},"n":${n}}` }
+    }
     const lateMs = world.chance(200) ? world.random.integer(3) * dayMs : 0
     // Of a stream that keeps less than two days, its partition is past.
     if (this.#stream.retainMs !== undefined && lateMs === 2 * dayMs) this.#model.mayGo.add(n)

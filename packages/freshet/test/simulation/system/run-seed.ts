@@ -3,7 +3,6 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '../../../src/runtime/errors.ts'
 import { silentLogger, type Logger } from '../../../src/runtime/logging.ts'
-import { noBug, type Plant } from './bugs.ts'
 import { Checks } from './checks.ts'
 import { EngineHost } from './engine-host.ts'
 import { people, SimulatedErasures } from './erasures.ts'
@@ -11,10 +10,13 @@ import { Faults, tableOf } from './faults.ts'
 import { GatewayHost } from './gateway-host.ts'
 import { Machine, type MachineProcess } from './machine.ts'
 import { StreamModel, type LedgerLine } from './model.ts'
+import { noBug, type Plant } from './plant.ts'
 import { Producer, type Network } from './producers.ts'
 import { scratchRoot } from './scratch-root.ts'
+import { RollupChecks } from './rollup-checks.ts'
 import { databasesAtRest } from './simulated-database.ts'
 import { makePlan } from './streams.ts'
+import { startWorker } from './worker-host.ts'
 import { Violation, World, type Owner } from './world.ts'
 
 export type Counts = Record<string, number>
@@ -57,6 +59,7 @@ class Life {
   readonly #plan
   readonly #models: ReadonlyMap<string, StreamModel>
   readonly #checks: Checks
+  readonly #rollups: RollupChecks
   readonly #faults: Faults
   readonly #counts: Counts = {}
   readonly #engines = new Set<EngineHost>()
@@ -70,9 +73,10 @@ class Life {
     this.world = new World(seed)
     this.machine = new Machine(this.world, folder)
     this.#hasZombies = this.world.chance(500)
-    this.#plan = makePlan(this.world, !this.#hasZombies)
+    this.#plan = makePlan(this.world, !this.#hasZombies, seed % 2 === 1)
     this.#models = new Map(Object.keys(this.#plan.streams).map((name) => [name, new StreamModel(name)]))
-    this.#checks = new Checks(this.machine, this.#models)
+    this.#checks = new Checks(this.machine, this.#models, this.#plan)
+    this.#rollups = new RollupChecks(this.machine, this.#plan.rollups)
     this.#faults = new Faults(this.machine, this.#checks, (what) => this.#count(what))
     this.machine.syncMsMax = this.world.pick([0, 5, 40])
     this.world.stepMsMax = this.world.pick([0.2, 1, 4])
@@ -92,9 +96,14 @@ class Life {
       return this.#guard(this.#checks.beforeRemove(path))
     }
     this.machine.afterLink = async (_, path) => {
-      const model = this.#models.get(tableOf(path) ?? '')
-      if (model !== undefined) await this.#guard(this.#checks.table(model))
+      await this.#guard(this.#checkTable(tableOf(path) ?? ''))
     }
+  }
+
+  async #checkTable(name: string): Promise<void> {
+    const model = this.#models.get(name)
+    if (model !== undefined) await this.#checks.table(model)
+    await this.#rollups.table(name)
   }
 
   run(): Promise<void> {
@@ -109,6 +118,7 @@ class Life {
     const actors = [
       this.#keepGateway(),
       this.#keepEngine(),
+      this.#keepWorker(),
       this.#faults.mischief(actor, () => this.#over),
       this.#query(),
       this.#zombies(),
@@ -134,7 +144,8 @@ class Life {
       personPerThousand: this.#hasZombies ? 0 : world.pick([0, 150]),
     }
     let serial = 0
-    const producers = Object.values(this.#plan.streams).flatMap((stream) => {
+    const posted = Object.values(this.#plan.streams).filter(({ transform }) => transform === undefined)
+    const producers = posted.flatMap((stream) => {
       const model = this.#models.get(stream.name)!
       const shared: { n: number; text: string }[] = []
       return (['sequence', 'key', 'none'] as const).map(
@@ -170,6 +181,22 @@ class Life {
     }
   }
 
+  async #keepWorker(): Promise<void> {
+    if (Object.values(this.#plan.streams).every(({ transform }) => transform === undefined)) return
+    for (;;) {
+      const process = this.machine.start('worker')
+      await this.#alive(process, () =>
+        startWorker(process, {
+          plan: this.#plan,
+          logger: this.#logger(process),
+          plant: this.#plant,
+          gateway: () => this.#gateway,
+        }),
+      )
+      await this.world.sleep(actor, 'restart of the worker', this.world.random.integer(200))
+    }
+  }
+
   async #runEngine(cache: string): Promise<void> {
     const process = this.machine.start('engine')
     let host: EngineHost | undefined
@@ -180,6 +207,7 @@ class Life {
         plant: this.#plant,
         models: this.#models,
         positions: await this.#checks.positions(),
+        gateway: () => this.#gateway,
         cacheDir: join(this.machine.realDir, cache),
         wrapCatalog: (catalog) => this.#faults.losing(catalog),
       })
@@ -313,10 +341,15 @@ class Life {
   async #isCaughtUp(): Promise<boolean> {
     const [engine] = this.#engines
     if (engine === undefined || this.#gateway === undefined) return false
+    for (const { name, transform } of Object.values(this.#plan.streams)) {
+      if (transform === undefined) continue
+      if (((await this.#checks.consumersAt(transform.from)) ?? 0) < this.#checks.logEnd(transform.from)) return false
+      if (this.#models.get(name)!.end < this.#checks.logEnd(name)) return false
+    }
     for (const model of this.#models.values()) {
       if (!model.isWhole(await this.#checks.position(model.name), this.#checks.logEnd(model.name))) return false
     }
-    return true
+    return this.#rollups.areCurrent()
   }
 
   #guard(check: Promise<unknown>): Promise<void> {
@@ -354,17 +387,12 @@ class Life {
 
   result(error?: unknown): SeedResult {
     const { world } = this
-    const base = { seed: this.#seed, counts: this.#counts, steps: world.steps, trace: world.trace }
-    const { trace, ...rest } = base
-    const result = { ...rest, digest: world.digest() }
+    const { steps, trace } = world
+    const result = { seed: this.#seed, counts: this.#counts, steps, digest: world.digest() }
     if (error === undefined) return result
-    const invariant = error instanceof Violation ? error.invariant : 'error'
-    const message =
-      error instanceof Violation
-        ? error.message
-        : error instanceof Error
-          ? (error.stack ?? error.message)
-          : messageOf(error)
-    return { ...result, failure: { invariant, message, trace } }
+    if (error instanceof Violation)
+      return { ...result, failure: { invariant: error.invariant, message: error.message, trace } }
+    const message = (error instanceof Error && error.stack) || messageOf(error)
+    return { ...result, failure: { invariant: 'error', message, trace } }
   }
 }

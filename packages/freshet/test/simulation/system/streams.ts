@@ -1,6 +1,7 @@
 /** The streams that simulated producers send to: each kind of identity and time that a stream can have. */
 import { checkConfig } from '../../../src/config/check.ts'
 import type { Column, Plan, StreamPlan } from '../../../src/config/plan.ts'
+import { inheritTimes } from '../../../src/config/transforms.ts'
 import type { World } from './world.ts'
 
 const columns: Column[] = [
@@ -45,11 +46,33 @@ const kinds: readonly StreamPlan[] = [
   { ...declared, ...undeclared, name: 'bare', id: null, time: null },
 ]
 
+/** The transform's function is in worker-host.ts. */
+function derivedFrom(source: StreamPlan, unit: 'hour' | 'day'): StreamPlan {
+  return {
+    ...declared,
+    name: 'made',
+    schema: { type: 'object', properties: { id: { type: 'string' }, n: { type: 'integer' } }, required: ['id', 'n'] },
+    columns: columns.filter(({ name }) => name === 'id' || name === 'n'),
+    id: '_event_id',
+    time: null,
+    partition: { by: 'event_time', unit },
+    transform: {
+      from: source.name,
+      kind: 'each',
+      batchEventsMax: 1000,
+      timeoutMs: 1000,
+      memoryBytes: 1 << 28,
+      version: 'one',
+    },
+  }
+}
+
 /**
  * A plan with a few of the streams and small sizes, so that everything rolls, flushes, merges, is compacted and expires within a short life.
+ * @param derives whether one of them is to have a stream that is made of it; else one has a rollup
  * @param alone whether there is never more than one engine: files without a reference are then left by the dead
  */
-export function makePlan(world: World, alone: boolean): Plan {
+export function makePlan(world: World, alone: boolean, derives: boolean): Plan {
   const words = { streams: {} }
   const plan = checkConfig(words, {
     baseDir: '/data',
@@ -64,6 +87,12 @@ export function makePlan(world: World, alone: boolean): Plan {
     const keptUp = { ...kind, ...(world.chance(500) && { sort: 'n' }) }
     return kind.time !== null && world.chance(500) ? { ...keptUp, retainMs } : keptUp
   })
+  const bars = { from: streams[0]!.name, bucket: '1 minute', select: { events: 'count(*)', last: 'max(_event_id)' } }
+  const { rollups } = checkConfig(
+    { streams: { [streams[0]!.name]: {} }, rollups: derives ? {} : { bars } },
+    { baseDir: '/data', cwd: '/data', mode: 'start' },
+  )
+  const made = derives ? [derivedFrom(world.pick(streams), world.pick(['hour', 'day']))] : []
   return {
     ...plan,
     limits: { ...plan.limits, diskFreeBytesMin: 2000 },
@@ -81,6 +110,9 @@ export function makePlan(world: World, alone: boolean): Plan {
       orphanAgeMs: alone ? world.pick([200, 4000]) : 86_400_000,
     },
     engine: { ...plan.engine, memoryBytes: 64 << 20, threads: 1 },
-    streams: Object.fromEntries(streams.map((stream) => [stream.name, stream])),
+    rollups,
+    streams: inheritTimes(
+      Object.fromEntries([...streams, ...made].map((stream): [string, StreamPlan] => [stream.name, stream])),
+    ),
   }
 }

@@ -3,7 +3,7 @@
  * once. So a jump forward is believed only after the clock has gone on from there for a day of this process's time, which is the time
  * that people have to notice and mend it; until then nothing is dropped, and the reason is shown.
  *
- * What was last seen is remembered with the history of upkeep, so that a start after a short stop is no jump; after a longer one
+ * What was last seen is remembered by whoever drops, so that a start after a short stop is no jump; after a longer one
  * dropping begins a day later. A clock that goes back makes events younger, and so keeps more of them: nothing is to be done.
  */
 
