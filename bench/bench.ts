@@ -18,8 +18,11 @@ import { loadUnderUpkeep } from './benchmarks/load-under-upkeep.ts'
 import { load } from './benchmarks/load.ts'
 import { memory } from './benchmarks/memory.ts'
 import { planGrowth } from './benchmarks/plan-growth.ts'
+import { rollupLate } from './benchmarks/rollup-late.ts'
 import { query } from './benchmarks/query.ts'
 import { recovery } from './benchmarks/recovery.ts'
+import { sinkPostgres } from './benchmarks/sink-postgres.ts'
+import { transform } from './benchmarks/transform.ts'
 import { Lab } from './harness/lab.ts'
 import { describeMachine } from './harness/machine.ts'
 import { resultTable, type Result } from './harness/result.ts'
@@ -32,6 +35,7 @@ const benchmarks: Readonly<Record<string, (lab: Lab) => Promise<Result>>> = {
   'dedupe-growth': dedupeGrowth,
   'commit-growth': commitGrowth,
   'plan-growth': planGrowth,
+  'rollup-late': rollupLate,
   compaction,
   'load-under-upkeep': loadUnderUpkeep,
   'end-to-end': endToEnd,
@@ -41,6 +45,8 @@ const benchmarks: Readonly<Record<string, (lab: Lab) => Promise<Result>>> = {
   'freshness-busy': freshnessBusy,
   recovery,
   idle,
+  transform,
+  'sink-postgres': sinkPostgres,
 }
 
 const interruptedCode = 130

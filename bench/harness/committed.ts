@@ -16,10 +16,11 @@ export async function untilCommitted(
   sql: SqlClient,
   rows: number,
   onLook: (rows: number) => void = () => {},
+  table = 'trades',
 ): Promise<void> {
   const isSo = async (): Promise<boolean> => {
     const state = await sql.numbers<'rows' | 'hot_rows' | 'committed_rows' | 'lag_bytes'>(
-      `select rows, hot_rows, committed_rows, lag_bytes from freshet.streams where name = 'trades'`,
+      `select rows, hot_rows, committed_rows, lag_bytes from freshet.streams where name = '${table}'`,
     )
     onLook(state.rows)
     if (state.rows > rows) {
@@ -37,11 +38,11 @@ export async function untilCommitted(
  * Checks that the table holds the first `expected` events of the corpus, each once.
  * @throws Error when it does not
  */
-export async function checkRows(sql: SqlClient, corpus: Corpus, expected: number): Promise<void> {
+export async function checkRows(sql: SqlClient, corpus: Corpus, expected: number, table = 'trades'): Promise<void> {
   // The number of an event is the end of its id: numbers are cheaper to tell apart than texts.
   const found = await sql.numbers<'rows' | 'ids' | 'newest' | 'sizes'>(
     `select count(*) as rows, count(distinct n) as ids, max(n) as newest, sum(size) as sizes
-     from (select cast(substr(id, 3) as bigint) as n, size from trades)`,
+     from (select cast(substr(id, 3) as bigint) as n, size from ${table})`,
   )
   const wanted = { rows: expected, ids: expected, newest: expected - 1, sizes: corpus.sizes(expected) }
   for (const [name, value] of Object.entries(wanted)) {

@@ -82,7 +82,6 @@ async function open(dir: string, names: readonly string[], idMemoryBytes: number
       readers,
       keptSources: () => new Set(),
       onDeadLetters: () => Promise.reject(new Error('there are no dead letters here')),
-      flushDeadLetters: () => Promise.resolve(),
       onOvertaken: () => {},
     })
     tables.set(name, table)

@@ -21,6 +21,7 @@ const configs = {
   holding: new URL('../config/holding.config.ts', import.meta.url),
   smallFiles: new URL('../config/small-files.config.ts', import.meta.url),
   asked: new URL('../config/asked.config.ts', import.meta.url),
+  transforming: new URL('../config/transforming.config.ts', import.meta.url),
 }
 const engineWithinMs = 120_000
 
@@ -35,7 +36,7 @@ export interface Server {
 export interface ServerSpec {
   config: keyof typeof configs
   dataDir: string
-  role?: 'gateway' | 'engine'
+  role?: 'gateway' | 'engine' | 'worker'
   /** Port of the gateway; a free one unless given. */
   port?: number
 }
@@ -74,7 +75,7 @@ export class Lab {
     rmSync(path, { recursive: true, force: true, maxRetries: 3 })
   }
 
-  /** Starts a server, or one role of it; a gateway is ready when this returns, an engine after `untilAnswering`. */
+  /** Starts a server, or one role of it; a gateway is ready when this returns, an engine after `untilAnswering`, a worker when it says so itself. */
   async startServer(spec: ServerSpec): Promise<Server> {
     const port = spec.port ?? (await freePort(0))
     const server: ServerProcess = spawnServer({
@@ -86,7 +87,7 @@ export class Lab {
     })
     const sql = new SqlClient(port)
     this.#started.push(server)
-    if (spec.role !== 'engine') await waitUntilReady(server)
+    if (spec.role === undefined || spec.role === 'gateway') await waitUntilReady(server)
     return {
       port,
       pid: server.pid,
