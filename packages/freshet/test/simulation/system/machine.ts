@@ -48,6 +48,7 @@ export class Machine {
   constructor(world: World, realDir: string) {
     this.world = world
     this.realDir = realDir
+    world.realDir = realDir
     this.mirrorDir = join(realDir, 'lake')
     mkdirSync(this.mirrorDir, { recursive: true })
     this.disk = new SimulatedDisk(world.random, {

@@ -323,7 +323,8 @@ class Life {
         model.checkLedger(...(await this.#settledLedger(engine, model)))
       }
     }
-    await this.#checks.end()
+    // It reads real files, which takes time: nothing else goes on meanwhile.
+    await this.#guard(this.#checks.end())
   }
 
   /** The ledger once the engine has taken note of its last commit, and how many rows there are; retention may change both. */

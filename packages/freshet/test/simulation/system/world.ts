@@ -54,6 +54,8 @@ export class World {
   requests = 0
   /** How long a step takes at most. */
   stepMsMax = 1
+  /** Where its real files are: each process of the operating system has another place for them, which the trace does not say. */
+  realDir: string | undefined
   readonly #ready: Step[] = []
   #timers: Timer[] = []
   #orders = 0
@@ -113,7 +115,8 @@ export class World {
 
   /** Notes a line in the trace. */
   note(text: string): void {
-    const line = `${this.elapsedMs.toFixed(1)} ${text}`
+    const said = this.realDir === undefined ? text : text.replaceAll(this.realDir, '')
+    const line = `${this.elapsedMs.toFixed(1)} ${said}`
     this.#hash.update(line).update('\n')
     if (this.#trace.push(line) > traceKept * 2) this.#trace.splice(0, traceKept)
   }
