@@ -54,6 +54,12 @@ export class EventsRefused extends Error {
     super(message, options)
     this.refused = refused
   }
+
+  /** @param refused at least one, each by its index in the batch */
+  static each(refused: ReadonlyMap<number, string>): EventsRefused {
+    const [first] = refused.values()
+    return new EventsRefused(`${refused.size} events were refused, the first one: ${first}`, refused)
+  }
 }
 
 /** What a sink works with. */

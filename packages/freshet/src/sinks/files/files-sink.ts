@@ -82,10 +82,7 @@ class FilesSink implements Sink {
       await this.#cutWhatIsDue()
       await this.#publish()
       const { lines, refused } = this.#linesOf(batch)
-      if (refused.size > 0) {
-        const [first] = refused.values()
-        throw new EventsRefused(`${refused.size} events fit no file, the first one: ${first}`, refused)
-      }
+      if (refused.size > 0) throw EventsRefused.each(refused)
       await this.#take(lines, upTo)
       try {
         await this.#publish()

@@ -64,9 +64,7 @@ class OpenSearchSink implements Sink {
       bytes += actionBytes
     }
     await send()
-    if (refused.size === 0) return
-    const [first] = refused.values()
-    throw new EventsRefused(`${refused.size} documents were refused, the first one: ${first}`, refused)
+    if (refused.size > 0) throw EventsRefused.each(refused)
   }
 
   close(): Promise<void> {

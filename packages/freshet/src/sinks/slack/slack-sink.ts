@@ -67,10 +67,7 @@ class SlackSink implements Sink {
       if (lines.length === this.#options.fold) await send()
     }
     await send()
-    if (refused.size > 0) {
-      const [first] = refused.values()
-      throw new EventsRefused(`${refused.size} events were refused, the first one: ${first}`, refused)
-    }
+    if (refused.size > 0) throw EventsRefused.each(refused)
     for (const { id } of batch) this.#taken.delete(id)
   }
 

@@ -50,7 +50,7 @@ class SqlSink implements Sink {
         tombstone: this.#options.delete,
         takesNul: this.#dialect.takesNul,
       })
-      if (rows.refused.size > 0) throw refusal(rows.refused)
+      if (rows.refused.size > 0) throw EventsRefused.each(rows.refused)
       if (!(await this.#begin(session, upTo))) return
       await this.#write(session, table, rows)
       await session.keep(this.#consumer, upTo)
@@ -100,7 +100,9 @@ class SqlSink implements Sink {
       if (write.length === 0) continue
       const missing = await session.write(table, write, { repeats, findMissing })
       if (missing.length > 0)
-        throw refusal(new Map(missing.map((index) => [index, 'There is no row of the key of this event to update.'])))
+        throw EventsRefused.each(
+          new Map(missing.map((index) => [index, 'There is no row of the key of this event to update.'])),
+        )
     }
   }
 
@@ -151,11 +153,6 @@ class SqlSink implements Sink {
       throw error
     }
   }
-}
-
-function refusal(refused: ReadonlyMap<number, string>): EventsRefused {
-  const [first] = refused.values()
-  return new EventsRefused(`${refused.size} events were refused, the first one: ${first}`, refused)
 }
 
 /** Opens the target: connects, makes or checks its table, and reads how far delivery stands. */

@@ -66,10 +66,7 @@ class WebhookSink implements Sink {
       if (waiting.length === size) await send()
     }
     await send()
-    if (refused.size > 0) {
-      const [first] = refused.values()
-      throw new EventsRefused(`${refused.size} events were refused, the first one: ${first}`, refused)
-    }
+    if (refused.size > 0) throw EventsRefused.each(refused)
     for (const { id } of batch) this.#taken.delete(id)
   }
 
