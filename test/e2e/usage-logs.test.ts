@@ -74,7 +74,7 @@ async function run(...args: string[]): Promise<{ code: number | string; output: 
   return { code: await command.ended(), output: command.output }
 }
 
-async function kill(role: 'gateway' | 'worker'): Promise<void> {
+async function kill(role: 'gateway' | 'engine' | 'worker'): Promise<void> {
   const { pid } = await vi.waitFor(() => processOf(scene.url, role), patience)
   process.kill(pid, 'SIGKILL')
 }
@@ -109,6 +109,7 @@ async function sendAndMend(folder: string): Promise<Row | undefined> {
   await vi.waitFor(async () => expect(await put(folder)).toMatchObject({ code: 0 }), patience)
   expect((await put(folder)).output).toContain('4 there already')
   await kill('worker')
+  await kill('engine')
 
   // What the parser knows is there, right or wrong; what it does not know is kept with the reason.
   const parsed = files.filter((name) => !name.startsWith('Spark'))

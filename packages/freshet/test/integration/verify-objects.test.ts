@@ -76,7 +76,7 @@ async function put(objects: Objects, bucket: string, name: string, bytes: Uint8A
 }
 
 beforeAll(async () => {
-  lab = await Lab.open({ streams: { arrivals }, plan: { lake: { flushRows: 3 } } })
+  lab = await Lab.open({ streams: { arrivals }, plan: { lake: { flushRows: 3, flushIntervalMs: 20 } } })
   await openDataFolder({ dataDir: lab.dir, version: '0.0.0', fileSystem: nodeFileSystem })
   const engine = await lab.start()
   const objects = await objectsOf(lab)
