@@ -28,6 +28,13 @@ test('a file block carries its name', () => {
   ])
 })
 
+test('a file block may say that the server is started again', () => {
+  expect(codeBlocks('```ts test file=freshet.config.ts restart\n```')).toMatchObject([
+    { kind: 'file', name: 'freshet.config.ts', restart: true },
+  ])
+  expect(() => codeBlocks('```ts test file=freshet.config.ts again\n```')).toThrow('unknown kind')
+})
+
 test('a misspelt kind is an error instead of a block that nobody runs', () => {
   expect(() => codeBlocks('```js test\n```')).toThrow('unknown kind')
 })

@@ -4,12 +4,14 @@
  *     sh test               run by the shell; must exit with 0
  *     json output           what the block before printed, as JSON; members that are left out here may be there
  *     text output           lines that the block before printed, in any order
- *     ts test file=NAME     a TypeScript file of the example, type-checked
+ *     ts test file=NAME     a TypeScript file of the example, type-checked; with `restart` behind it the server is started again by it
  */
 export interface CodeBlock {
   kind: 'sh' | 'json output' | 'text output' | 'file'
   /** Of a `file`. */
   name: string
+  /** Of a `file`: the server is started again. */
+  restart?: true
   text: string
   /** Line of the opening fence, from 1. */
   line: number
@@ -38,8 +40,8 @@ export function codeBlocks(markdown: string): CodeBlock[] {
 function blockOf(info: string, text: string, line: number): CodeBlock | undefined {
   if (info === 'sh test') return { kind: 'sh', name: '', text, line }
   if (info === 'json output' || info === 'text output') return { kind: info, name: '', text, line }
-  const name = /^ts test file=(\S+)$/.exec(info)?.[1]
-  if (name !== undefined) return { kind: 'file', name, text, line }
+  const [, name, restart] = /^ts test file=(\S+)( restart)?$/.exec(info) ?? []
+  if (name !== undefined) return { kind: 'file', name, text, line, ...(restart !== undefined && { restart: true }) }
   if (/\b(test|output)\b/.test(info)) throw new Error(`line ${line}: unknown kind of tested block: ${info}`)
   return undefined
 }

@@ -38,7 +38,11 @@ describe('code blocks', () => {
 })
 
 async function runBlock(server: ExampleServer, block: CodeBlock, next: CodeBlock | undefined): Promise<void> {
-  if (block.kind === 'file') return server.writeChecked(block.name, block.text)
+  if (block.kind === 'file') {
+    await server.writeChecked(block.name, block.text)
+    if (block.restart) await server.restart()
+    return
+  }
   if (block.kind !== 'sh') return
   await server.start()
   if (next?.kind === 'json output') {

@@ -35,6 +35,13 @@ export class ExampleServer {
     this.#server ??= await FreshetProcess.serve(this.folder)
   }
 
+  /** Ends the server and starts it again. */
+  async restart(): Promise<void> {
+    await this.#server?.stop()
+    this.#server = undefined
+    await this.start()
+  }
+
   /** Runs a shell script in the folder, with this server's port; returns what it printed on standard output. */
   async run(script: string): Promise<string> {
     const path = [join(this.folder, '.bin'), dirname(process.execPath), process.env['PATH']].join(delimiter)

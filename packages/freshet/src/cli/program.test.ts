@@ -144,6 +144,28 @@ describe('status and streams', () => {
     )
   })
 
+  test('status shows rollups, and what is wrong with them', async () => {
+    const rollups = [
+      {
+        name: 'bars',
+        from: 'trades',
+        bucket: '60 seconds',
+        rows: 1200,
+        files: 2,
+        bytes: 5000,
+        lagMs: 0,
+        problem: null,
+      },
+      { name: 'days', from: 'bars', bucket: '86400 seconds', rows: 3, lagMs: 90_000, problem: 'a sum is too large' },
+      { name: 'old', from: 'trades', bucket: null, rows: 7, lagMs: null, problem: null },
+    ]
+    const { stdout } = await cli(['status', '--url', await startServer({ ...status, rollups })])
+    expect(stdout).toMatch(/bars +trades +60 seconds +1,200 +0 ms +2 +5\.0 kB +- +-/)
+    expect(stdout).toMatch(/days +bars +86400 seconds +3 +1 min 30 s/)
+    expect(stdout).toContain('days: a sum is too large')
+    expect(stdout).toMatch(/old +trades +not kept up +7 +-/)
+  })
+
   test('status shows buckets, and what is wrong with them', async () => {
     const buckets = [
       {

@@ -14,6 +14,7 @@ import { addObjects } from './objects.ts'
 import { addPlan } from './plan.ts'
 import { addProve } from './prove.ts'
 import { addReceipt } from './receipt.ts'
+import { addReplay } from './replay.ts'
 import { addRollback } from './rollback.ts'
 import { addSend } from './send.ts'
 import { addServe } from './serve.ts'
@@ -56,6 +57,7 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
   addMaintain(program, environment)
   addErase(program, environment)
   addDead(program, environment)
+  addReplay(program, environment)
   addTag(program, environment)
   addRollback(program, environment)
   addVerify(program, environment)

@@ -6,6 +6,7 @@ import { deadLetterOperations, deadLetterSchemas } from './openapi-dead-letters.
 import { maintenanceOperations, maintenanceSchemas } from './openapi-maintenance.ts'
 import { objectOperations, objectSchemas } from './openapi-objects.ts'
 import { header, json, problems, query, ref, retryAfter, type Json, type OpenApiOperation } from './openapi-parts.ts'
+import { replayOperations, replaySchemas } from './openapi-replays.ts'
 import { openApiSchemas } from './openapi-schemas.ts'
 import { siteOperations } from './openapi-sites.ts'
 
@@ -45,6 +46,11 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
       '/v1/streams/{stream}/dead-letters/{id}': { get: deadLetterOperations.show },
       '/v1/streams/{stream}/dead-letters/replay': { post: deadLetterOperations.replay },
       '/v1/streams/{stream}/dead-letters/drop': { post: deadLetterOperations.drop },
+      '/v1/streams/{stream}/replays': { post: replayOperations.request },
+      '/v1/replays': { get: replayOperations.list },
+      '/v1/replays/{id}': { get: replayOperations.show },
+      '/v1/replays/{id}/apply': { post: replayOperations.apply },
+      '/v1/replays/{id}/undo': { post: replayOperations.undo },
       '/v1/tables/{table}/tags': { get: changeOperations.listTags, post: changeOperations.createTag },
       '/v1/tables/{table}/tags/{tag}': { delete: changeOperations.dropTag },
       '/v1/tables/{table}/rollback': { post: changeOperations.rollback },
@@ -69,6 +75,7 @@ export function openApiDocument(plan: Pick<Plan, 'streams' | 'limits' | 'mode'>,
         ...maintenanceSchemas,
         ...changeSchemas,
         ...deadLetterSchemas,
+        ...replaySchemas,
         ...objectSchemas,
         ...events,
       },

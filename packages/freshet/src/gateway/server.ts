@@ -17,6 +17,7 @@ import { addMaintenanceRoutes } from './routes/maintenance.ts'
 import { setNotFound } from './routes/not-found.ts'
 import { addObjectRoutes } from './routes/objects.ts'
 import { addReceiptRoute } from './routes/receipts.ts'
+import { addReplayRoutes } from './routes/replays.ts'
 import { addSiteRoutes } from './routes/sites.ts'
 import { addSqlRoute } from './routes/sql.ts'
 import { addStatusRoutes } from './routes/status.ts'
@@ -66,6 +67,7 @@ export function createServer(context: GatewayContext): FastifyInstance {
   addErasureRoutes(app, context)
   addTableRoutes(app, context)
   addDeadLetterRoutes(app, context)
+  addReplayRoutes(app, context)
   addObjectRoutes(app, context)
   addStatusRoutes(app, context)
   addHealthRoutes(app, context)

@@ -134,6 +134,10 @@ test('an event that failed has its row after a replay, and its dead letter no mo
   expect(await engine.sql(`select distinct message from ${lettersTable}`)).toEqual([{ message: 'size four' }])
   expect(await engine.letters(target)).toHaveLength(10)
   await balanced()
+  transform.code = former
+  expect(await apply(engine)).toMatchObject({ state: 'applied', applied: { appear: 10, vanish: 0, letters: 0 } })
+  expect(await engine.value(`select count(*) from ${lettersTable}`)).toBe(0)
+  await balanced()
 })
 
 test('new fields become columns, several outputs have ids of their own, and what comes later is recognised', async () => {

@@ -50,6 +50,7 @@ interface ReplayRound {
 export interface StreamReplayRecord extends JobRecord {
   stream: string
   state: ReplayState
+  /** Who asked for the last of its steps. */
   requestedBy: string | null
   /** Event times, from `from` until before `to`; null for no bound. */
   from: string | null
@@ -76,9 +77,14 @@ export type StreamReplayAnswer = Omit<StreamReplayRecord, 'format' | 'rounds' | 
 
 export function answerOf(record: StreamReplayRecord): StreamReplayAnswer {
   const { format: _format, rounds: _rounds, keepMs, ...rest } = record
-  const canUndo = record.state === 'applied' && record.finishedAt !== null && record.commits.length > 0
+  const canUndo = hasUndo(record) && record.finishedAt !== null && record.commits.length > 0
   const undoUntil = canUndo ? new Date(Date.parse(record.finishedAt!) + keepMs).toISOString() : null
   return { ...rest, undoUntil }
+}
+
+/** Whether an undo can be asked for: also of one that was given up when it had swapped something. */
+export function hasUndo({ state, rounds }: StreamReplayRecord): boolean {
+  return state === 'applied' || (state === 'failed' && rounds.length > 0)
 }
 
 /** Replays that have ended and are kept. */

@@ -2,7 +2,7 @@
  * Runs the present code over the history of a stream's source, into scratch: what a replay compares with the stream. The source is taken in one or
  * more goes; each leaves out what those before it had, and what the transform has still before it.
  */
-import { appendFile, mkdir, rm } from 'node:fs/promises'
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column, StreamPlan, TransformPlan } from '../../config/plan.ts'
@@ -40,6 +40,8 @@ export interface RehearsalRequest {
 
 /** Batches that the code works on at once. */
 const batchesAtOnce = 2
+/** In scratch: the ids of events that have no outputs. */
+const failedName = 'failed.ndjson'
 
 export class Rehearsal {
   readonly #deps: RehearsalDeps
@@ -59,8 +61,7 @@ export class Rehearsal {
     connection: DuckDBConnection,
     dir: string,
   ): Promise<Rehearsal> {
-    await rm(dir, { recursive: true, force: true })
-    await mkdir(dir, { recursive: true })
+    await makeEmpty(dir)
     return new Rehearsal(deps, request, connection, dir)
   }
 
@@ -159,12 +160,11 @@ export class Rehearsal {
   }
 
   get #failedFile(): string {
-    return join(this.#dir, 'failed.ndjson')
+    return join(this.#dir, failedName)
   }
 
   async #beginAnew(): Promise<void> {
-    await rm(this.#dir, { recursive: true, force: true })
-    await mkdir(this.#dir, { recursive: true })
+    await makeEmpty(this.#dir)
     this.#staging = this.#newStaging()
     this.#sources = []
     this.events = 0
@@ -207,6 +207,13 @@ export class Rehearsal {
       ...(output._tenant !== undefined && { tenant: output._tenant }),
     }
   }
+}
+
+/** A query reads the ids of failed events also where there are none. */
+async function makeEmpty(dir: string): Promise<void> {
+  await rm(dir, { recursive: true, force: true })
+  await mkdir(dir, { recursive: true })
+  await writeFile(join(dir, failedName), '')
 }
 
 /** A condition for the dead letters of events that have outputs by now. */

@@ -7,6 +7,7 @@ import type { FileSystem } from '../../runtime/file-system.ts'
 import type { Timers } from '../../runtime/timers.ts'
 import {
   answerOf,
+  hasUndo,
   isOpen,
   openStreamReplayRecords,
   type StreamReplayAnswer,
@@ -133,7 +134,7 @@ export class StreamReplays {
   }
 
   /** Applies a replay that was previewed. @throws FreshetError `unknown_replay`, `replay_refused` */
-  async apply(id: string): Promise<ShownReplay> {
+  async apply(id: string, requestedBy: string | null): Promise<ShownReplay> {
     const record = this.#record(id)
     if (record.state !== 'previewed') throw refused(record, 'only a preview can be applied')
     const { plan } = this.#deps.streamOf(record.stream)
@@ -141,20 +142,20 @@ export class StreamReplays {
       throw refused(record, 'the code has changed since its preview', 'Preview it again.')
     }
     this.#checkRoom()
-    await this.#begin({ ...record, state: 'applying', finishedAt: null }, this.#deps.clock.nowMs())
+    await this.#begin({ ...record, state: 'applying', requestedBy, finishedAt: null }, this.#deps.clock.nowMs())
     return this.find(id)
   }
 
   /** Brings the former rows back. @throws FreshetError `unknown_replay`, `replay_refused` */
-  async undo(id: string): Promise<ShownReplay> {
+  async undo(id: string, requestedBy: string | null): Promise<ShownReplay> {
     const record = this.#record(id)
-    if (record.state !== 'applied') throw refused(record, 'only one that was applied can be undone')
+    if (!hasUndo(record)) throw refused(record, 'only one that was applied can be undone')
     const later = this.#records
       .list()
       .find(
         (other) =>
           other.stream === record.stream &&
-          ['applying', 'applied', 'undoing'].includes(other.state) &&
+          (['applying', 'undoing'].includes(other.state) || hasUndo(other)) &&
           Date.parse(other.finishedAt ?? isoNow(this.#deps)) > Date.parse(record.finishedAt!),
       )
     if (later !== undefined) {
@@ -165,7 +166,7 @@ export class StreamReplays {
         'They are kept for a time, and an erasure drops them. Replay the stream with the former code instead.'
       throw refused(record, 'its former rows are kept no more', hint)
     }
-    await this.#begin({ ...record, state: 'undoing', finishedAt: null }, this.#deps.clock.nowMs())
+    await this.#begin({ ...record, state: 'undoing', requestedBy, finishedAt: null }, this.#deps.clock.nowMs())
     return this.find(id)
   }
 
@@ -216,6 +217,9 @@ export class StreamReplays {
 
   async #work(record: StreamReplayRecord, signal: AbortSignal): Promise<void> {
     const deps: ReplayDeps = { ...this.#deps, save: (one) => this.#records.save(structuredClone(one)) }
+    if (this.#hasOtherCode(record)) {
+      throw refused(record, 'the code has changed since it was asked for', 'Replay again, or undo what was swapped.')
+    }
     const stream = this.#deps.streamOf(record.stream)
     const finishedAt = (): string => isoNow(this.#deps)
     if (record.state === 'previewing') {
@@ -231,10 +235,22 @@ export class StreamReplays {
     this.#deps.logger.info({ audit: 'replay', replay: record.id, stream: record.stream, state }, `replay ${state}`)
   }
 
-  /** @returns whether it is not tried again: a preview, and what is refused before it has changed anything */
+  /** Whether the code that is to be applied is there no longer: the configuration was changed while the replay was cut short. */
+  #hasOtherCode({ state, stream, version }: StreamReplayRecord): boolean {
+    if (state !== 'applying') return false
+    try {
+      return this.#deps.streamOf(stream).plan.transform.version !== version
+    } catch (error) {
+      if (error instanceof FreshetError && !error.retryable) return true
+      throw error
+    }
+  }
+
+  /** @returns whether it is not tried again: a preview, what is refused before it has changed anything, and what has lost its code */
   async #failed(record: StreamReplayRecord, error: unknown): Promise<boolean> {
     const refusal = error instanceof FreshetError && !error.retryable && error.code !== 'internal'
-    const isOver = record.state === 'previewing' || (refusal && record.rounds.length === 0)
+    const isOver =
+      record.state === 'previewing' || (refusal && (record.rounds.length === 0 || this.#hasOtherCode(record)))
     const waitingFor = messageOf(error)
     this.#deps.logger.warn({ replay: record.id, stream: record.stream, reason: waitingFor }, 'replay does not go on')
     const ended = { state: 'failed' as const, finishedAt: isoNow(this.#deps) }

@@ -16,13 +16,22 @@ export function canUndo({ kept }: Pick<ReplayedStream, 'kept'>, record: StreamRe
   return tagsOf(record).every((tag) => refs[tag] !== undefined)
 }
 
-export function tagsOf({ rounds }: StreamReplayRecord): string[] {
-  return rounds.flatMap(({ before, after }) => (after === null ? [] : [before, after]))
+function tagsOf({ rounds }: StreamReplayRecord): string[] {
+  return rounds.flatMap(({ before, after }) => (after === null ? [before] : [before, after]))
+}
+
+/** The tags of the rounds, as far as the table has them, whether the record still knows them or not. */
+export function tagsLeft({ kept }: Pick<ReplayedStream, 'kept'>, { id }: StreamReplayRecord): string[] {
+  return Object.keys(kept.table?.metadata.refs ?? {}).filter((tag) => tag.startsWith(tagPrefix(id)))
+}
+
+function tagPrefix(id: string): string {
+  return `replay-${id}-`
 }
 
 /** Keeps the table as it is now for an undo. */
 export async function openRound(deps: ReplayDeps, { kept }: ReplayedStream, record: StreamReplayRecord): Promise<void> {
-  const before = `replay-${record.id}-${record.rounds.length + 1}-before`
+  const before = `${tagPrefix(record.id)}${record.rounds.length + 1}-before`
   await tagCurrent(deps, kept, before, record.keepMs)
   record.rounds.push({ before, after: null })
   await deps.save(record)

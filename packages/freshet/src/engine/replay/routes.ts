@@ -35,9 +35,9 @@ export async function answerReplays(
     })
     return settled(id)
   }
-  if (what === 'apply') return settled((await replays.apply(name)).id)
-  if (what === 'undo') return settled((await replays.undo(name)).id)
-  return undefined
+  if (what !== 'apply' && what !== 'undo') return undefined
+  const requestedBy = stringOf(readObject(await request.body(), ['requestedBy']), 'requestedBy') ?? null
+  return settled((await replays[what](name, requestedBy)).id)
 }
 
 /** ISO 8601, a date or a time with its zone; null when it is left out. */

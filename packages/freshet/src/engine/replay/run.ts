@@ -17,7 +17,8 @@
  * was cut short is closed first: what it had come to is tagged, so that an undo finds the rows that it took.
  *
  * An undo compares, round by round and the last first, what the tags keep, and brings the rows that differ back to what they were, whatever
- * became of their files meanwhile. What has been brought back differs no more, so it can be repeated.
+ * became of their files meanwhile. What has been brought back differs no more, so it can be repeated. Once all of it is, the record forgets its
+ * rounds, and only then the tags go.
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { join } from 'node:path'
@@ -32,7 +33,7 @@ import type { SampleRow } from './difference.ts'
 import type { Findings, StreamReplayRecord } from './record.ts'
 import { Rehearsal, settledLetters } from './rehearsal.ts'
 import type { ReplayDeps, ReplayedStream } from './replayed-stream.ts'
-import { closeRound, forgetTag, openRound, tagsOf } from './rounds.ts'
+import { closeRound, forgetTag, openRound, tagsLeft } from './rounds.ts'
 import { replayKey } from './summary.ts'
 import { growTable, swapRows } from './swap.ts'
 import type { TimeRange } from './time-range.ts'
@@ -208,20 +209,31 @@ export async function undo(
   record: StreamReplayRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  await deps.holdUpkeep(async () => {
-    const rest = await deps.transforms.pause(stream.plan.name, signal)
-    try {
-      await stream.settle(signal)
-      await stream.kept.refresh()
-      for (const { before, after } of record.rounds.toReversed()) {
-        if (after === null) continue
-        await undoRound(deps, stream, record, { before, after, signal })
-      }
-    } finally {
-      await rest.resume()
+  if (record.rounds.length > 0) await deps.holdUpkeep(() => undoRounds(deps, stream, record, signal))
+  for (const tag of tagsLeft(stream, record)) await forgetTag(deps, stream.kept, tag)
+}
+
+/** A record without rounds has nothing left to be undone, whichever of their tags are there. */
+async function undoRounds(
+  deps: ReplayDeps,
+  stream: ReplayedStream,
+  record: StreamReplayRecord,
+  signal: AbortSignal,
+): Promise<void> {
+  const rest = await deps.transforms.pause(stream.plan.name, signal)
+  try {
+    await stream.settle(signal)
+    await stream.kept.refresh()
+    await closeRound(deps, stream, record)
+    for (const { before, after } of record.rounds.toReversed()) {
+      if (after === null) continue
+      await undoRound(deps, stream, record, { before, after, signal })
     }
-  })
-  for (const tag of tagsOf(record)) await forgetTag(deps, stream.kept, tag)
+    record.rounds = []
+    await deps.save(record)
+  } finally {
+    await rest.resume()
+  }
 }
 
 /** Drops the letters of events that have outputs now. */
