@@ -42,6 +42,8 @@ const format = 1
 export class ConsumerRecords {
   readonly #dir: string
   readonly #fileSystem: FileSystem
+  /** Whether the folder is known to be there. */
+  #isThere = false
 
   /** @param dir folder of the records */
   constructor(dir: string, fileSystem: FileSystem) {
@@ -72,7 +74,8 @@ export class ConsumerRecords {
   /** Durable when it resolves. */
   async write(consumer: string, record: ConsumerRecord): Promise<void> {
     const path = this.#path(consumer)
-    await this.#fileSystem.makeDir(this.#dir)
+    if (!this.#isThere) await this.#fileSystem.makeDir(this.#dir)
+    this.#isThere = true
     const file = await this.#fileSystem.open(`${path}.new`, 'create')
     try {
       const text = Buffer.from(formatRecord(consumer, record))

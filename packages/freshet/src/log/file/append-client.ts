@@ -1,4 +1,5 @@
 /** Appends to a log whose writer is another process, through its append door. */
+import { Readable } from 'node:stream'
 import { Pool } from 'undici'
 import { FreshetError, messageOf } from '../../runtime/errors.ts'
 import { fromWire, type WireError } from '../../runtime/supervision-messages.ts'
@@ -46,16 +47,24 @@ export function openAppendClient(socket: string): AppendClient {
 async function append(pool: Pool, stream: string, { lines, ...head }: AppendBatch): Promise<Appended> {
   // Header values are ASCII, and names of sources and producers need not be.
   const headers = { [batchHeader]: encodeURIComponent(JSON.stringify(head satisfies BatchHead)) }
-  return readAppended(await send(pool, appendPath + encodeURIComponent(stream), headers, Buffer.concat(lines)))
+  return readAppended(await send(pool, appendPath + encodeURIComponent(stream), headers, lines))
 }
 
 async function roll(pool: Pool, stream: string): Promise<Positions> {
-  const text = await send(pool, rollPath + encodeURIComponent(stream), {}, Buffer.alloc(0))
+  const text = await send(pool, rollPath + encodeURIComponent(stream), {}, [])
   return new Map((JSON.parse(text) as [number, string][]).map(([partition, end]) => [partition, BigInt(end)]))
 }
 
+type Body = readonly Uint8Array[]
+
+/** Piece by piece, as they are: to copy megabytes together would make as much garbage. */
+function sent(body: Body): Readable | null {
+  const pieces = body.filter(({ byteLength }) => byteLength > 0)
+  return pieces.length === 0 ? null : Readable.from(pieces)
+}
+
 /** The text of the door's answer. @throws FreshetError the one that the door answers with, or `log_unwritable` */
-async function send(pool: Pool, path: string, headers: Record<string, string>, body: Buffer): Promise<string> {
+async function send(pool: Pool, path: string, headers: Record<string, string>, body: Body): Promise<string> {
   const { status, text } = await ask(pool, path, headers, body)
   if (status === 200) return text
   throw fromWire(JSON.parse(text) as WireError)
@@ -65,11 +74,11 @@ async function ask(
   pool: Pool,
   path: string,
   headers: Record<string, string>,
-  body: Buffer,
+  body: Body,
 ): Promise<{ status: number; text: string }> {
   try {
-    const length = { 'content-length': String(body.length) }
-    const answer = await pool.request({ method: 'POST', path, headers: { ...headers, ...length }, body })
+    const length = { 'content-length': String(body.reduce((sum, piece) => sum + piece.byteLength, 0)) }
+    const answer = await pool.request({ method: 'POST', path, headers: { ...headers, ...length }, body: sent(body) })
     return { status: answer.statusCode, text: await answer.body.text() }
   } catch (error) {
     throw new FreshetError('log_unwritable', `The log's writer does not answer (${messageOf(error)}).`, {

@@ -53,7 +53,7 @@ async function serve(
   }
   if (request.method === 'POST' && path.startsWith(appendAllPath)) {
     const stream = decodeURIComponent(path.slice(appendAllPath.length))
-    const batches = readBatches(Buffer.concat(await readLines(request, bodyBytesMax)))
+    const batches = readBatches(await readLines(request, bodyBytesMax))
     // Called one after the other without a pause: in this order they are written, and share a sync.
     const appended = await Promise.all(batches.map((batch) => log.append(stream, batch)))
     return answer(response, 200, `[${appended.map(appendedText).join(',')}]`)
@@ -70,21 +70,54 @@ async function serve(
 type SizedHead = BatchHead & { bytes: number }
 
 /** The body for several batches. */
-export function writeBatches(batches: readonly AppendBatch[]): Buffer {
+export function writeBatches(batches: readonly AppendBatch[]): Uint8Array[] {
   const heads = batches.map(({ lines, ...head }): SizedHead => {
     return { ...head, bytes: lines.reduce((sum, piece) => sum + piece.byteLength, 0) }
   })
-  return Buffer.concat([Buffer.from(`${JSON.stringify(heads)}\n`), ...batches.flatMap(({ lines }) => lines)])
+  return [Buffer.from(`${JSON.stringify(heads)}\n`), ...batches.flatMap(({ lines }) => lines)]
 }
 
-function readBatches(body: Buffer): AppendBatch[] {
-  let at = body.indexOf('\n') + 1
-  const heads = JSON.parse(body.toString('utf8', 0, at)) as SizedHead[]
-  return heads.map(({ bytes, ...head }) => {
-    const lines = bytes === 0 ? [] : [body.subarray(at, at + bytes)]
-    at += bytes
-    return { ...head, lines }
-  })
+function readBatches(body: readonly Buffer[]): AppendBatch[] {
+  const rest = new Pieces(body)
+  const heads = JSON.parse(Buffer.concat(rest.takeLine()).toString()) as SizedHead[]
+  return heads.map(({ bytes, ...head }) => ({ ...head, lines: rest.take(bytes) }))
+}
+
+/** A body as it came, taken from its start on without a copy. */
+class Pieces {
+  readonly #pieces: readonly Buffer[]
+  /** The piece that is next, and what is taken of it. */
+  #next = 0
+  #taken = 0
+
+  constructor(pieces: readonly Buffer[]) {
+    this.#pieces = pieces
+  }
+
+  take(bytes: number): Buffer[] {
+    const taken: Buffer[] = []
+    for (let left = bytes; left > 0 && this.#next < this.#pieces.length;) {
+      const piece = this.#pieces[this.#next]!.subarray(this.#taken, this.#taken + left)
+      taken.push(piece)
+      left -= piece.length
+      this.#taken += piece.length
+      if (this.#taken < this.#pieces[this.#next]!.length) continue
+      this.#next++
+      this.#taken = 0
+    }
+    return taken
+  }
+
+  /** The first line, which is at the start. */
+  takeLine(): Buffer[] {
+    let bytes = 0
+    for (const piece of this.#pieces) {
+      const end = piece.indexOf('\n')
+      if (end >= 0) return this.take(bytes + end + 1)
+      bytes += piece.length
+    }
+    return this.take(bytes)
+  }
 }
 
 async function readLines(request: IncomingMessage, bytesMax: number): Promise<Buffer[]> {

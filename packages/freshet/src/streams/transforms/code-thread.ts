@@ -1,6 +1,6 @@
 /**
  * One thread that runs functions of the configuration, from outside: started when it is first needed, watched, ended when it takes too long or too
- * much memory, and started anew at the next call. What is sent to it is done one after the other.
+ * much memory or has nothing to do for a while, and started anew at the next call. What is sent to it is done one after the other.
  */
 import { extname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -14,6 +14,8 @@ export interface CodeThreadOptions {
   memoryBytes: number
   readObject: (bucket: string, sha256: string) => Promise<Uint8Array | undefined>
   timers: Timers
+  /** Called when the thread was ended because it had nothing to do. */
+  onIdle?: () => void
 }
 
 /** The thread ended, or was ended, before it answered. */
@@ -44,6 +46,8 @@ type Unnumbered<R> = R extends { id: number } ? Omit<R, 'id'> : never
 
 /** Loading the configuration is not counted in. */
 const graceMs = 1000
+/** A thread has tens of megabytes, and a plan may have dozens of them; to start one takes about as long as a second of work. */
+const idleMs = 60_000
 const MiB = 2 ** 20
 
 interface Running {
@@ -58,6 +62,9 @@ export class CodeThread {
   #running: Running | undefined
   #calls = 0
   #turn: Promise<unknown> = Promise.resolve()
+  /** Requests that are not answered. */
+  #asked = 0
+  #stay: (() => void) | undefined
   #waiting: { id: number; answer: PromiseWithResolvers<Answer> } | undefined
 
   constructor(options: CodeThreadOptions) {
@@ -65,13 +72,29 @@ export class CodeThread {
   }
 
   /** @throws ThreadEnded, CallFailed; Error when the configuration cannot be run */
-  ask(request: Unnumbered<Request>): Promise<Answer> {
+  async ask(request: Unnumbered<Request>): Promise<Answer> {
+    this.#asked++
+    this.#stay?.()
     const answer = this.#turn.then(() => this.#ask({ ...request, id: ++this.#calls }))
     this.#turn = answer.catch(() => undefined)
-    return answer
+    try {
+      return await answer
+    } finally {
+      if (--this.#asked === 0) this.#stay = this.#options.timers.after(idleMs, () => void this.#leave())
+    }
   }
 
   async close(): Promise<void> {
+    this.#stay?.()
+    await this.#end()
+  }
+
+  async #leave(): Promise<void> {
+    await this.#end()
+    this.#options.onIdle?.()
+  }
+
+  async #end(): Promise<void> {
     const running = this.#running
     this.#running = undefined
     await running?.worker.terminate()

@@ -28,6 +28,8 @@ export interface TransformResult {
   /** One for each run. */
   made: readonly MadeLines[]
   failed: readonly FailedEvent[]
+  /** To be called when the lines are done with, and their memory may be used again; without that it is not. */
+  release?: () => void
 }
 
 export interface Functions {

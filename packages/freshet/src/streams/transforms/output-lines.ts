@@ -20,6 +20,7 @@ export interface Origin {
 }
 
 const systemNames: ReadonlySet<string> = new Set(systemColumns.map(({ name }) => name))
+const underscore = 0x5f
 const idBytesMax = 512
 /** Text that is the same between the quotes of JSON. */
 const plainText = /^[ !#-[\]-~]*$/
@@ -111,7 +112,7 @@ function withoutSystem(output: Record<string, unknown>): Record<string, unknown>
   if (!('_event_id' in output)) return output
   const event: Record<string, unknown> = {}
   for (const name of Object.keys(output)) {
-    if (systemNames.has(name)) continue
+    if (name.charCodeAt(0) === underscore && systemNames.has(name)) continue
     // An assignment would hide what the door refuses.
     if (name === '__proto__') Object.defineProperty(event, name, { value: output[name], enumerable: true })
     else event[name] = output[name]

@@ -1,10 +1,10 @@
 /** Runs a function over the events of a batch and makes the lines of its outputs; in the thread that the function has for itself. */
 import type { StreamPlan } from '../../config/plan.ts'
-import type { EventFault } from '../../events/refusal.ts'
 import { messageOf } from '../../runtime/errors.ts'
 import type { Run } from '../source-batch.ts'
-import type { FailedEvent, MadeLines, TransformResult } from './functions.ts'
+import type { FailedEvent, TransformResult } from './functions.ts'
 import type { Origin, OutputLines } from './output-lines.ts'
+import { ResultWriter, type Outcome } from './result-writer.ts'
 
 /** What a function is given besides events. */
 interface CallContext {
@@ -30,6 +30,8 @@ export interface Batch {
   skip: number
   /** Events that are not to be looked at: they have failed before. */
   leaveOut: ReadonlySet<number>
+  /** Where lines are put that fit. */
+  room?: Uint8Array
 }
 
 /** Calls of an asynchronous function that wait at once. */
@@ -37,12 +39,12 @@ const waitingMax = 32
 
 type Event = Origin & Record<string, unknown>
 
-/** What came of one event: what the function returned, or how it failed. */
-type Outcome = { returned: unknown } | { failure: Omit<FailedEvent, 'index'> }
-
-/** By place in the batch; nothing for an event that is not looked at. */
-type Events = readonly (Event | undefined)[]
-type Outcomes = (Outcome | undefined)[]
+/** An event whose outputs wait for those of the ones before it; without an outcome while its own promise is not kept. */
+interface Held {
+  index: number
+  event: Event
+  outcome: Outcome | undefined
+}
 
 export class BatchRunner {
   readonly #options: RunBatchOptions
@@ -52,75 +54,84 @@ export class BatchRunner {
   }
 
   async run(batch: Batch): Promise<TransformResult> {
-    const events = readEvents(batch)
-    const outcomes = this.#options.kind === 'each' ? await this.#each(events) : await this.#batches(events)
-    return this.#write(batch, events, outcomes)
+    const results = new ResultWriter(batch, this.#options.lines)
+    if (this.#options.kind === 'each') await this.#each(batch, results)
+    else await this.#batches(batch, results)
+    return results.end()
   }
 
-  async #each(events: Events): Promise<Outcomes> {
-    const outcomes: Outcomes = []
+  /** An event's lines are written before the next one is read, so that nothing of it is kept. */
+  async #each(batch: Batch, results: ResultWriter): Promise<void> {
+    const held: Held[] = []
     const waiting = new Set<Promise<void>>()
-    for (let index = 0; index < events.length; index++) {
-      const event = events[index]
-      outcomes.push(undefined)
-      if (event === undefined) continue
+    for (const { index, event } of eventsOf(batch)) {
       this.#options.atEvent(index)
       const context = new Call(this.#options)
-      try {
-        const returned = this.#options.call(event as never, context)
-        if (!isThenable(returned)) {
-          outcomes[index] = { returned }
-          continue
-        }
-        const settle = async (): Promise<void> => {
-          outcomes[index] = await this.#settle(returned, context)
-        }
-        const done: Promise<void> = settle().finally(() => waiting.delete(done))
-        waiting.add(done)
-        if (waiting.size >= waitingMax) await Promise.race(waiting)
-      } catch (error) {
-        outcomes[index] = { failure: failureOf(error) }
+      const called = this.#call(event, context)
+      if (!('promised' in called)) {
+        if (held.length === 0) results.write(index, event, called)
+        else held.push({ index, event, outcome: called })
+        continue
       }
+      const place: Held = { index, event, outcome: undefined }
+      held.push(place)
+      const settle = async (): Promise<void> => {
+        place.outcome = await this.#settle(called.promised, context)
+      }
+      const done: Promise<void> = settle().finally(() => waiting.delete(done))
+      waiting.add(done)
+      if (waiting.size < waitingMax) continue
+      await Promise.race(waiting)
+      writeSettled(held, results)
     }
     await Promise.all(waiting)
-    return outcomes
+    writeSettled(held, results)
   }
 
-  async #batches(events: Events): Promise<Outcomes> {
-    const outcomes: Outcomes = Array.from(events, () => undefined)
-    const all = events.flatMap((event, index): [number, Event][] => (event === undefined ? [] : [[index, event]]))
-    for (let at = 0; at < all.length; at += this.#options.batchEventsMax) {
-      await this.#part(all.slice(at, at + this.#options.batchEventsMax), outcomes)
+  #call(given: unknown, context: Call): Outcome | { promised: PromiseLike<unknown> } {
+    try {
+      const returned = this.#options.call(given as never, context)
+      return isThenable(returned) ? { promised: returned } : { returned }
+    } catch (error) {
+      return { failure: failureOf(error) }
     }
-    return outcomes
+  }
+
+  async #batches(batch: Batch, results: ResultWriter): Promise<void> {
+    let part: PlacedEvent[] = []
+    for (const placed of eventsOf(batch)) {
+      part.push(placed)
+      if (part.length < this.#options.batchEventsMax) continue
+      await this.#part(part, results)
+      part = []
+    }
+    await this.#part(part, results)
   }
 
   /** Calls the function for many events at once; where that fails, for halves of them, so that others do not suffer from one. */
-  async #part(part: readonly [number, Event][], outcomes: Outcomes): Promise<void> {
+  async #part(part: readonly PlacedEvent[], results: ResultWriter): Promise<void> {
     if (part.length === 0) return
-    this.#options.atEvent(part[0]![0])
+    this.#options.atEvent(part[0]!.index)
     const context = new Call(this.#options)
     const outcome = await this.#callAll(part, context)
     if ('returned' in outcome) {
       const returned = outcome.returned as unknown[]
-      for (const [place, [index]] of part.entries()) outcomes[index] = { returned: returned[place] }
+      for (const [place, { index, event }] of part.entries()) results.write(index, event, { returned: returned[place] })
     } else if (part.length === 1) {
-      outcomes[part[0]![0]] = outcome
+      results.write(part[0]!.index, part[0]!.event, outcome)
     } else {
       const half = part.length >> 1
-      await this.#part(part.slice(0, half), outcomes)
-      await this.#part(part.slice(half), outcomes)
+      await this.#part(part.slice(0, half), results)
+      await this.#part(part.slice(half), results)
     }
   }
 
-  async #callAll(part: readonly [number, Event][], context: Call): Promise<Outcome> {
-    let outcome: Outcome
-    try {
-      const returned = this.#options.call(part.map(([, event]) => event) as never, context)
-      outcome = isThenable(returned) ? await this.#settle(returned, context) : { returned }
-    } catch (error) {
-      return { failure: failureOf(error) }
-    }
+  async #callAll(part: readonly PlacedEvent[], context: Call): Promise<Outcome> {
+    const called = this.#call(
+      part.map(({ event }) => event),
+      context,
+    )
+    const outcome = 'promised' in called ? await this.#settle(called.promised, context) : called
     if ('failure' in outcome) return outcome
     const { returned } = outcome
     if (Array.isArray(returned) && returned.length === part.length) return outcome
@@ -147,32 +158,6 @@ export class BatchRunner {
       clearTimeout(timer)
     }
   }
-
-  #write({ runs }: Batch, events: Events, outcomes: Outcomes): TransformResult {
-    const made: MadeLines[] = []
-    const failed: FailedEvent[] = []
-    for (const { first, count } of runs) {
-      let text = ''
-      let lines = 0
-      for (let index = first; index < first + count; index++) {
-        const outcome = outcomes[index]
-        if (outcome === undefined) continue
-        if ('failure' in outcome) {
-          failed.push({ index, ...outcome.failure })
-          continue
-        }
-        const written = this.#options.lines.make(outcome.returned, events[index]!)
-        if ('code' in written) {
-          failed.push({ index, ...invalid(written) })
-          continue
-        }
-        text += written.text
-        lines += written.count
-      }
-      made.push({ bytes: Buffer.from(text), count: lines })
-    }
-    return { made, failed }
-  }
 }
 
 /** The function of a stream's transform, of the configuration's words. @throws Error when there is none */
@@ -185,22 +170,53 @@ export function functionOf(words: Record<string, unknown>, { name, transform }: 
 
 /** Events' lines begin with `{"_e`, those of frames with `{"_f`. */
 const tellingPlace = 3
+const lineFeed = 0x0a
+const textBytes = 64 * 1024
 
-/** The events that are to be looked at. The bytes are made text at once: a call for each line costs more than what is in it. */
-function readEvents({ bytes, skip, leaveOut }: Batch): Events {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
-  const events: (Event | undefined)[] = []
-  for (let start = 0; start < text.length;) {
-    const found = text.indexOf('\n', start)
-    const end = found < 0 ? text.length : found
-    if (end > start && text[start + tellingPlace] !== 'f') {
-      const index = events.length
-      const isWanted = index >= skip && !leaveOut.has(index)
-      events.push(isWanted ? (JSON.parse(text.slice(start, end)) as Event) : undefined)
+interface PlacedEvent {
+  index: number
+  event: Event
+}
+
+/** The events that are to be looked at. */
+function* eventsOf({ bytes, skip, leaveOut }: Batch): Generator<PlacedEvent> {
+  let index = -1
+  for (const text of textsOf(bytes)) {
+    for (let start = 0; start < text.length;) {
+      const found = text.indexOf('\n', start)
+      const end = found < 0 ? text.length : found
+      if (end > start && text[start + tellingPlace] !== 'f' && ++index >= skip && !leaveOut.has(index)) {
+        yield { index, event: JSON.parse(text.slice(start, end)) as Event }
+      }
+      start = end + 1
     }
-    start = end + 1
   }
-  return events
+}
+
+/**
+ * Whole lines as text, some dozens at once: a call for each line costs more than what is in it, and a text of all of them is so large that it fills
+ * the part of the heap that is seldom cleared.
+ */
+function* textsOf({ buffer, byteOffset, byteLength }: Uint8Array): Generator<string> {
+  const bytes = Buffer.from(buffer, byteOffset, byteLength)
+  for (let start = 0; start < bytes.length;) {
+    const last = start + textBytes < bytes.length ? bytes.lastIndexOf(lineFeed, start + textBytes) : bytes.length
+    const found = last < start ? bytes.indexOf(lineFeed, start) : last
+    const end = found < 0 ? bytes.length : found + 1
+    yield bytes.toString('utf8', start, end)
+    start = end
+  }
+}
+
+/** Writes what can be written in order. */
+function writeSettled(held: Held[], results: ResultWriter): void {
+  let count = 0
+  for (const { index, event, outcome } of held) {
+    if (outcome === undefined) break
+    results.write(index, event, outcome)
+    count++
+  }
+  held.splice(0, count)
 }
 
 class Call implements CallContext {
@@ -233,8 +249,4 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 function failureOf(error: unknown): Omit<FailedEvent, 'index'> {
   const stack = error instanceof Error ? error.stack : undefined
   return { code: 'function_failed', message: messageOf(error), ...(stack !== undefined && { stack }) }
-}
-
-function invalid({ code, path, reason }: EventFault): Omit<FailedEvent, 'index'> {
-  return { code, path, message: `the output ${path === '' ? '' : `at ${path} `}${reason}` }
 }

@@ -5,28 +5,40 @@
  */
 import { CallFailed, CodeThread, ThreadEnded, type CodeThreadOptions } from './code-thread.ts'
 import type { FailedEvent, Functions, TransformJob, TransformResult } from './functions.ts'
+import { Rooms } from './rooms.ts'
+
+/** What outputs are expected to need: most of what the events have, or a little more. */
+const roomFactor = 1.25
+/** Lines are written where there is room for three bytes a character. */
+const roomBytesSpare = 256 * 1024
 
 export class ThreadFunctions implements Functions {
   readonly #thread: CodeThread
+  readonly #rooms = new Rooms()
 
   constructor(options: CodeThreadOptions) {
-    this.#thread = new CodeThread(options)
+    this.#thread = new CodeThread({ ...options, onIdle: () => this.#rooms.clear() })
   }
 
   async run({ batch, runs }: TransformJob): Promise<TransformResult> {
     const ended: FailedEvent[] = []
     const suspects = new Set<number>()
     for (;;) {
+      const bytes = this.#rooms.copyOf(batch.bytes)
+      const room = this.#rooms.take(Math.ceil(bytes.byteLength * roomFactor) + roomBytesSpare)
       try {
         const answer = await this.#thread.ask({
           type: 'batch',
-          bytes: batch.bytes,
+          bytes,
+          room,
           runs: runs.map(({ first, count }) => ({ first, count })),
           skip: batch.skip,
           leaveOut: ended.map(({ index }) => index),
         })
         if (answer.type !== 'made') throw new Error('The thread answered something else')
-        return { made: answer.made, failed: [...ended, ...answer.failed].toSorted((a, b) => a.index - b.index) }
+        this.#rooms.give(bytes)
+        const failed = [...ended, ...answer.failed].toSorted((a, b) => a.index - b.index)
+        return { made: answer.made, failed, release: () => this.#rooms.give(room) }
       } catch (error) {
         if (!(error instanceof ThreadEnded)) throw error
         const { index, why, message } = error

@@ -18,7 +18,10 @@ export type ToThread =
   | {
       type: 'batch'
       id: number
+      /** Shared, as is `room`, until it is answered. */
       bytes: Uint8Array
+      /** Where lines are put that fit. */
+      room: Uint8Array
       runs: Pick<Run, 'first' | 'count'>[]
       skip: number
       leaveOut: number[]

@@ -56,15 +56,8 @@ function runnerOf(
 
 async function runBatch(message: ToThread & { type: 'batch' }): Promise<void> {
   const { made, failed } = await runner!.run({ ...message, leaveOut: new Set(message.leaveOut) })
-  const own = made.map(({ bytes, count }) => ({ bytes: owned(bytes), count }))
-  const buffers = own.map(({ bytes }) => bytes.buffer)
-  say({ type: 'made', id: message.id, made: own, failed: [...failed] }, buffers)
-}
-
-/** Bytes that have their buffer for themselves, so that it can be handed over. */
-function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const whole = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer
-  return whole ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes)
+  const buffers = new Set(made.map(({ bytes }) => bytes.buffer).filter((buffer) => buffer instanceof ArrayBuffer))
+  say({ type: 'made', id: message.id, made: [...made], failed: [...failed] }, [...buffers])
 }
 
 async function call({ id, name, args }: ToThread & { type: 'call' }): Promise<void> {

@@ -58,7 +58,8 @@ export class TransformConsumer implements Consumer, Replayable {
   }
 
   async take(batch: SourceBatch, { sequence }: TakeContext): Promise<number> {
-    const { made, failed } = await (this.#prepared.get(batch) ?? this.#run(batch))
+    const { made, failed, release } = await (this.#prepared.get(batch) ?? this.#run(batch))
+    this.#prepared.delete(batch)
     const { stream, bury, appendAll, clock } = this.#deps
     if (failed.length > 0) await bury(failedLetters(stream, batch, failed, clock.nowMs()))
     const runs = runsOf(batch.batches)
@@ -69,6 +70,7 @@ export class TransformConsumer implements Consumer, Replayable {
       producer: { id: this.name, sequence: sequence + index },
     }))
     await appendAll(stream.name, batches)
+    release?.()
     return sequence + runs.length
   }
 
