@@ -9,6 +9,8 @@ export interface ServerStatus {
   engine: { available: boolean; catchingUp?: boolean }
   sites?: { registered: number | null; problem: string | null }
   streams: StatusStream[]
+  /** null while the engine does not answer. */
+  rollups?: StatusRollup[] | null
   /** What takes events on: transforms and sinks; null while the worker does not answer. */
   consumers?: StatusConsumer[] | null
   buckets?: StatusBucket[] | null
@@ -22,6 +24,20 @@ interface StatusBucket {
   /** When the server last measured it. */
   storedBytes?: number | null
   uploads?: number | null
+  problem?: string | null
+}
+
+interface StatusRollup {
+  name: string
+  from?: string | null
+  /** null when the configuration does not have it any more. */
+  bucket?: string | null
+  rows?: number | null
+  files?: number | null
+  bytes?: number | null
+  lagMs?: number | null
+  lastCommitAt?: string | null
+  completeThrough?: string | null
   problem?: string | null
 }
 

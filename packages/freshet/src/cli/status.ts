@@ -116,8 +116,46 @@ function renderStatus(found: ServerStatus, options: RenderStatusOptions): string
   text += table.text
   if (table.hiddenColumns.length > 0)
     text += `${style.dim(`Not shown for want of width: ${table.hiddenColumns.join(', ')}`)}\n`
-  return text + consumersText(found, options) + bucketsText(found, options) + completeness(found, style)
+  return (
+    text +
+    rollupsText(found, options) +
+    consumersText(found, options) +
+    bucketsText(found, options) +
+    completeness(found, style)
+  )
 }
+
+/** The rollups, if there are any, and what keeps those that do not get on. */
+function rollupsText({ rollups }: ServerStatus, { style, width, nowMs }: RenderStatusOptions): string {
+  if (rollups === undefined || rollups === null || rollups.length === 0) return ''
+  const rows = rollups.map((rollup) => [
+    rollup.name,
+    rollup.from ?? '-',
+    rollup.bucket ?? 'not kept up',
+    present(rollup.rows, formatCount),
+    present(rollup.lagMs, formatDuration),
+    present(rollup.files, formatCount),
+    present(rollup.bytes, formatBytes),
+    rollup.completeThrough ?? '-',
+    formatAge(rollup.lastCommitAt, nowMs),
+  ])
+  const problems = rollups.flatMap(({ name, problem }) =>
+    problem == null ? [] : [`${style.yellow(sanitiseCell(`${name}: ${problem}`))}\n`],
+  )
+  return `\n${renderTable(rollupColumns, rows, { style, width }).text}${problems.join('')}`
+}
+
+const rollupColumns = [
+  { name: 'rollup' },
+  { name: 'from' },
+  { name: 'bucket' },
+  { name: 'rows', align: 'right' },
+  { name: 'lag', align: 'right' },
+  { name: 'files', align: 'right' },
+  { name: 'size', align: 'right' },
+  { name: 'complete through' },
+  { name: 'last commit', align: 'right' },
+] as const
 
 /** The consumers, if there are any, and what keeps those that do not get on. */
 function consumersText({ consumers }: ServerStatus, { style, width, nowMs }: RenderStatusOptions): string {

@@ -4,6 +4,7 @@ import type { Log } from '../log/log.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { StreamReport } from './completeness.ts'
 import { engineStatus } from './engine-status.ts'
+import type { RollupStatus } from './rollups/status.ts'
 import type { StreamLoader } from './stream-loader.ts'
 
 export async function engineMetrics(
@@ -11,6 +12,7 @@ export async function engineMetrics(
   log: Log,
   clock: Clock,
   reports: ReadonlyMap<string, StreamReport> | undefined,
+  rollups: readonly RollupStatus[],
 ): Promise<string> {
   const registry = new Registry()
   const registers = [registry]
@@ -53,5 +55,30 @@ export async function engineMetrics(
     repeats.inc(labels, stats.repeats)
     dead.inc(labels, stats.deadLetters)
   }
+  addRollups(registry, rollups)
   return registry.metrics()
+}
+
+/** Those that the configuration has. */
+function addRollups(registry: Registry, rollups: readonly RollupStatus[]): void {
+  const kept = rollups.filter(({ bucket }) => bucket !== null)
+  if (kept.length === 0) return
+  const shared = { labelNames: ['rollup', 'from'], registers: [registry] }
+  const rows = new Gauge({ name: 'freshet_engine_rollup_rows', help: 'Rows of the rollup', ...shared })
+  const lag = new Gauge({
+    name: 'freshet_engine_rollup_lag_seconds',
+    help: 'For how long its source has had commits that the rollup has not',
+    ...shared,
+  })
+  const stuck = new Gauge({
+    name: 'freshet_engine_rollup_stuck',
+    help: '1 while the rollup does not get on',
+    ...shared,
+  })
+  for (const { name, from, rows: count, lagMs, problem } of kept) {
+    const labels = { rollup: name, from: from ?? '' }
+    rows.set(labels, count)
+    if (lagMs !== null) lag.set(labels, lagMs / 1000)
+    stuck.set(labels, problem === null ? 0 : 1)
+  }
 }

@@ -47,6 +47,7 @@ import { answerReplays } from './replay/routes.ts'
 import { emptyScratch } from './scratch.ts'
 import { openRollupTable, rollupNames } from './rollups/open-rollups.ts'
 import { Rollups } from './rollups/rollups.ts'
+import type { RollupStatus } from './rollups/status.ts'
 import { StreamLoader } from './stream-loader.ts'
 import { StreamTable } from './stream-table.ts'
 import type { StreamTableDeps } from './stream-table-deps.ts'
@@ -164,6 +165,7 @@ class StreamEngine implements Engine {
       maintenance: () => upkeep.rows(),
     })
     await systemTables.refresh(atStart)
+    await this.#rollups.prepare()
     const views = new StreamViews({
       store,
       lakeDir,
@@ -214,15 +216,16 @@ class StreamEngine implements Engine {
     // How far streams are complete is left out while the site registry cannot be read; the gateway says why.
     const reports = (): Promise<ReadonlyMap<string, StreamReport> | undefined> =>
       completeness.report().catch(() => undefined)
+    const rollups = (): Promise<RollupStatus[]> => this.#rollups.status((names) => completeness.through(names))
     this.#server = await (this.#deps.serve ?? serve)({
       socket,
       runner,
       logger,
       status: async () => ({
         ...(await engineStatus(this.#loaders.values(), this.#declared, log, clock, await reports())),
-        rollups: await this.#rollups.status((names) => completeness.through(names)),
+        rollups: await rollups(),
       }),
-      metrics: async () => engineMetrics(this.#loaders.values(), log, clock, await reports()),
+      metrics: async () => engineMetrics(this.#loaders.values(), log, clock, await reports(), await rollups()),
       receipt: (text, signal) => receipts.find(text, signal),
       upkeep,
       change: async (request) =>

@@ -195,11 +195,22 @@ describe('what operators and readers see', () => {
   test('status without the engine lists the streams with their log ends', async () => {
     lab = await startLab()
     const { body } = await answerOf(await fetch(`${lab.url}/v1/status`))
-    expect(body).toMatchObject({ version: '0.0.0', mode: 'start', engine: { available: false } })
+    expect(body).toMatchObject({ version: '0.0.0', mode: 'start', engine: { available: false }, rollups: null })
     expect(body['streams']).toMatchObject([
       { name: 'plain', declared: true, logEnd: '0', rows: null },
       { name: 'trades' },
     ])
+  })
+
+  test('status has what the engine tells of rollups', async () => {
+    lab = await startLab()
+    const rollups = [{ name: 'bars', from: 'trades', lagMs: 12, problem: null }]
+    const engine = createServer((_, response) => response.end(JSON.stringify({ streams: [], rollups })))
+    await new Promise<void>((resolve) => engine.listen(lab!.engineSocket, resolve))
+    const { body } = await answerOf(await fetch(`${lab.url}/v1/status`))
+    engine.close()
+    engine.closeAllConnections()
+    expect(body).toMatchObject({ rollups, engine: { available: true } })
   })
 
   test('the API description covers every route, and every reference in it leads somewhere', async () => {

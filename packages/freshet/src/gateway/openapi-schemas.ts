@@ -185,6 +185,26 @@ export const openApiSchemas: Record<string, unknown> = {
         ['name', 'declared'],
       ),
     ),
+    rollups: {
+      type: ['array', 'null'],
+      items: object({
+        name: text,
+        from: maybe('string'),
+        bucket: { ...maybe('string'), description: 'Its width; null when the configuration does not have it.' },
+        rows: count,
+        files: count,
+        bytes: count,
+        sourceSnapshot: { ...maybe('string'), description: 'Of its source, the snapshot that its rows stand for.' },
+        lagMs: {
+          ...maybe('integer'),
+          description: 'For how long its source has had commits that it has not; null until it is computed.',
+        },
+        lastCommitAt: maybe('string'),
+        completeThrough: maybe('string'),
+        problem: maybe('string'),
+      }),
+      description: 'Tables of rollups; null while the engine does not answer.',
+    },
     consumers: {
       type: ['array', 'null'],
       items: object({

@@ -151,6 +151,14 @@ describe('a rollup', () => {
       { name: 'bad', from: 'trades', bucket: '60 seconds', rows: 0, problem: expect.stringContaining('out of range') },
       { name: 'bars', rows: 1, lagMs: 0, problem: null },
     ])
+    const metrics = (await engine.send('GET', '/metrics')).text.split('\n')
+    for (const line of [
+      'freshet_engine_rollup_rows{rollup="bars",from="trades"} 1',
+      'freshet_engine_rollup_lag_seconds{rollup="bars",from="trades"} 0',
+      'freshet_engine_rollup_stuck{rollup="bars",from="trades"} 0',
+      'freshet_engine_rollup_stuck{rollup="bad",from="trades"} 1',
+    ])
+      expect(metrics).toContain(line)
   })
 
   test('that the configuration has no longer stays as it is', async () => {

@@ -118,12 +118,12 @@ export class TableLab {
       .finally(leave)
   }
 
-  /** Puts a file of the rows of `files` that `where` lets through in their place. */
-  async rewrite(table: LoadedTable, files: readonly ScanFile[], where = 'true'): Promise<LoadedTable> {
+  /** Puts a file of the rows of `files` that `where` lets through in their place; `star` says what becomes of each. */
+  async rewrite(table: LoadedTable, files: readonly ScanFile[], where = 'true', star = '*'): Promise<LoadedTable> {
     const paths = files.map(({ key }) => literal(join(this.deps.lakeDir, key)))
     const schema = currentSchema(table.metadata)
     const columns = knownColumns(table)
-    const select = `SELECT * FROM read_parquet([${paths.join(', ')}], hive_partitioning = false) WHERE ${where}`
+    const select = `SELECT ${star} FROM read_parquet([${paths.join(', ')}], hive_partitioning = false) WHERE ${where}`
     const written = await this.deps.database.with((connection) =>
       writeSelected(connection, this.deps, { table, schema, columns, select }),
     )

@@ -10,7 +10,7 @@
 import { join } from 'node:path'
 import type { Plan, RollupPlan } from '../../config/plan.ts'
 import { tableSources, type Sources } from '../../lake/sources.ts'
-import { FreshetError } from '../../runtime/errors.ts'
+import { FreshetError, messageOf } from '../../runtime/errors.ts'
 import type { FileSystem } from '../../runtime/file-system.ts'
 import type { Timers } from '../../runtime/timers.ts'
 import type { Database, DatabaseOptions } from '../duckdb.ts'
@@ -18,7 +18,7 @@ import { sqlError } from '../query/sql-error.ts'
 import type { StreamTable } from '../stream-table.ts'
 import { ownDatabaseLimits } from '../upkeep/own-database.ts'
 import { rollupStatus, type RollupStatus } from './status.ts'
-import { updateRollup, type RollupTarget, type UpdateDeps } from './update.ts'
+import { makeTable, updateRollup, type RollupTarget, type UpdateDeps } from './update.ts'
 
 export interface RollupsDeps extends UpdateDeps {
   plan: Plan
@@ -76,6 +76,19 @@ export class Rollups {
   /** Those of rollups. */
   tables(): Iterable<StreamTable> {
     return this.#deps.tables()
+  }
+
+  /** Makes the tables that are not there yet. Where that is not possible, the loop says why. */
+  async prepare(): Promise<void> {
+    for (const { plan } of this.#states) {
+      if (this.#deps.tableOf(plan.name)?.table !== undefined) continue
+      try {
+        const database = await this.#ownDatabase()
+        await database.with((connection) => makeTable(connection, this.#targetOf(plan)))
+      } catch (error) {
+        this.#deps.logger.debug({ rollup: plan.name, error: messageOf(error) }, 'rollup has no table yet')
+      }
+    }
   }
 
   start(): void {

@@ -1,6 +1,7 @@
 /**
- * Whatever comes to a source in whatever order, late, twice, merged, deleted, and however an update ends on the way: a rollup is in the end what its
- * SELECT gives over all rows of the source, and at each moment what it gave over the rows of one snapshot (I9).
+ * Whatever comes to a source in whatever order, late, twice, merged, deleted, replayed, and however an update ends on the way: a rollup is in the
+ * end what its SELECT gives over all rows of the source, and at each moment what it gave over the rows of one snapshot (I9). So is one that is
+ * made of it.
  */
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -19,17 +20,23 @@ import { openRollupTable } from './open-rollups.ts'
 import { rollupRecord } from './record.ts'
 import { updateRollup, type RollupTarget, type UpdateResult } from './update.ts'
 
-const seeds = 5
-const steps = 30
+const seeds = 8
+const steps = 20
+const timeoutMs = 120_000
 const width = { ms: 60_000 }
 const sql = `SELECT ${bucketOf(width, '_event_time')} AS bucket, size AS kind, count(*) AS trades, max(_event_id) AS last FROM trades GROUP BY ALL`
+const wideWidth = { ms: 15 * 60_000 }
+const wideSql = `SELECT ${bucketOf(wideWidth, 'bucket')} AS bucket, kind, sum(trades) AS trades, max(last) AS last FROM bars GROUP BY ALL`
 const plan: RollupPlan = { name: 'bars', from: 'trades', bucket: width, sql, by: ['kind'], partition: { unit: 'day' } }
+const widePlan: RollupPlan = { ...plan, name: 'wide', from: 'bars', bucket: wideWidth, sql: wideSql }
 
 let lab: TableLab
 let database: Database | undefined
-let target: StreamTable | undefined
+let targets: StreamTable[] = []
 let rollup: RollupTarget
-/** What the next commit to the rollup's table meets. */
+/** Made of `rollup`. */
+let wide: RollupTarget
+/** What the next commit to a rollup's table meets. */
 let fate: 'made' | 'lost before' | 'lost after'
 
 beforeEach(async () => {
@@ -40,7 +47,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   close()
-  target = undefined
+  targets = []
   database = undefined
   await lab.close()
 })
@@ -57,23 +64,27 @@ const catalog: Catalog = {
   },
 }
 
-/** The rollup's table as a process finds it that has just started. */
+/** The rollups' tables as a process finds them that has just started. */
 async function reopen(): Promise<void> {
   close()
   const { tmpDir, lakeDir } = lab.deps
   const folders = { tmpDir, lakeDir, logDir: join(lab.dir, 'log') }
   database = await Database.open({ memoryBytes: 128 << 20, spillBytesMax: 1 << 30, threads: 1, ...folders })
-  target = await openRollupTable('bars', plan, { ...lab.deps, database, catalog })
-  rollup = { plan, source: lab.table, target }
+  const deps = { ...lab.deps, database, catalog }
+  const bars = await openRollupTable('bars', plan, deps)
+  const target = await openRollupTable('wide', widePlan, deps)
+  targets = [bars, target]
+  rollup = { plan, source: lab.table, target: bars }
+  wide = { plan: widePlan, source: bars, target }
 }
 
 function close(): void {
-  target?.close()
+  for (const target of targets) target.close()
   database?.close()
 }
 
-function update(): Promise<UpdateResult | undefined> {
-  return lab.deps.database.with((connection) => updateRollup(connection, { ...lab.deps, catalog }, rollup))
+function update(one = rollup): Promise<UpdateResult | undefined> {
+  return lab.deps.database.with((connection) => updateRollup(connection, { ...lab.deps, catalog }, one))
 }
 
 /** Loads and commits events, each with a minute and a kind. */
@@ -102,20 +113,27 @@ async function rowsOf(keys: readonly string[], select: string): Promise<string[]
   })
 }
 
-const recomputed = sql.replace('FROM trades', 'FROM $files')
+/** What a rollup gives over the rows of files. */
+const recomputed = (made: RollupPlan): string => made.sql.replace(`FROM ${made.from}`, 'FROM $files')
 
-/** That the rollup's rows are those of the snapshot that it says. */
+const keysOf = (files: readonly { key: string }[]): string[] => files.map(({ key }) => key)
+
+/** The rows of a rollup's table. */
+async function ownRows(name: string): Promise<string[]> {
+  const { files } = await planScan(lab.deps.store, (await lab.catalog.load(name))!)
+  return rowsOf(keysOf(files), 'SELECT bucket, kind, trades, last FROM $files')
+}
+
+/** That each rollup's rows are those of the snapshot that it says. */
 async function expectOneState(): Promise<void> {
-  const table = (await lab.catalog.load('bars'))!
-  const record = rollupRecord(table.metadata)
-  const own = await planScan(lab.deps.store, table)
-  const rows = await rowsOf(
-    own.files.map(({ key }) => key),
-    'SELECT bucket, kind, trades, last FROM $files',
-  )
-  const snapshot = record && snapshotById(lab.table.table!.metadata, record.snapshot)
-  const source = snapshot && (await planScan(lab.deps.store, lab.table.table!, { snapshot }))
-  expect(rows).toEqual(await rowsOf(source?.files.map(({ key }) => key) ?? [], recomputed))
+  for (const made of [plan, widePlan]) {
+    const [table, source] = [await lab.catalog.load(made.name), await lab.catalog.load(made.from)]
+    const record = table && rollupRecord(table.metadata)
+    if (record === undefined || source === undefined) continue
+    const snapshot = snapshotById(source.metadata, record.snapshot)
+    const wanted = snapshot === undefined ? [] : (await planScan(lab.deps.store, source, { snapshot })).files
+    expect(await ownRows(made.name)).toEqual(await rowsOf(keysOf(wanted), recomputed(made)))
+  }
 }
 
 class Run {
@@ -128,7 +146,7 @@ class Run {
 
   async step(): Promise<void> {
     const integer = (below: number): number => this.#random.integer(below)
-    switch (integer(9)) {
+    switch (integer(10)) {
       case 0:
       case 1:
       case 2:
@@ -141,19 +159,24 @@ class Run {
       case 5:
         return this.#compact()
       case 6:
-        fate = integer(2) === 0 ? 'lost before' : 'lost after'
-        await update().catch(() => undefined)
-        fate = 'made'
+        await this.#failingUpdate(integer(2) === 0 ? 'lost before' : 'lost after')
         return expectOneState()
       case 7:
-        fate = 'lost after'
-        await update().catch(() => undefined)
-        fate = 'made'
+        await this.#failingUpdate('lost after')
         return reopen()
+      case 8:
+        return this.#replay()
       default:
         await update()
+        if (integer(2) === 0) await update(wide)
         return expectOneState()
     }
+  }
+
+  async #failingUpdate(what: typeof fate): Promise<void> {
+    fate = what
+    await update(this.#random.integer(2) === 0 ? rollup : wide).catch(() => undefined)
+    fate = 'made'
   }
 
   #events(first?: number): { id: string; minute: number; kind: number }[] {
@@ -177,6 +200,16 @@ class Run {
     )
   }
 
+  /** Of some events, the kind is another one, and the time a later one. */
+  async #replay(): Promise<void> {
+    const { files } = lab.table
+    if (files.length === 0) return
+    const some = files.slice(this.#random.integer(files.length))
+    const isChanged = `ends_with(_event_id, '${this.#random.integer(10)}')`
+    const star = `* REPLACE (if(${isChanged}, 1 - size, size) AS size, if(${isChanged}, _event_time + INTERVAL 7 MINUTE, _event_time) AS _event_time)`
+    await lab.table.change((table) => lab.rewrite(table, some, 'true', star), 'fewer')
+  }
+
   async #compact(): Promise<void> {
     if (lab.table.files.length < 2) return
     await lab.table.change((table) => lab.rewrite(table, lab.table.files), 'kept')
@@ -184,16 +217,22 @@ class Run {
 }
 
 describe('a rollup is what its SELECT gives over all rows', () => {
-  test.each(Array.from({ length: seeds }, (_, index) => index + 1))('seed %i', async (seed) => {
+  test.each(Array.from({ length: seeds }, (_, index) => index + 1))('seed %i', { timeout: timeoutMs }, async (seed) => {
     const run = new Run(seed)
     for (let step = 0; step < steps; step++) await run.step()
     await commit([{ id: 'last', minute: 0, kind: 0 }])
     await update()
+    await update(wide)
     await expectOneState()
-    expect(rollupRecord((await lab.catalog.load('bars'))!.metadata)?.snapshot).toBe(
-      lab.table.table!.metadata['current-snapshot-id'],
+    for (const { source, target } of [rollup, wide]) {
+      expect(rollupRecord(target.table!.metadata)?.snapshot).toBe(source.table!.metadata['current-snapshot-id'])
+    }
+    const overAll = sql.replace(bucketOf(width, '_event_time'), bucketOf(wideWidth, '_event_time'))
+    expect(await ownRows('wide')).toEqual(
+      await rowsOf(keysOf(lab.table.files), overAll.replace('FROM trades', 'FROM $files')),
     )
     expect(await update()).toBeUndefined()
+    expect(await update(wide)).toBeUndefined()
   })
 })
 

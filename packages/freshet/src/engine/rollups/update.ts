@@ -69,6 +69,18 @@ export async function updateRollup(
   }
 }
 
+/** Makes the table of a rollup where there is none, so that queries know its columns. @throws what its SQL throws */
+export async function makeTable(
+  connection: DuckDBConnection,
+  { plan, source, target }: RollupTarget,
+): Promise<{ sql: string; columns: Column[] }> {
+  const sql = await admitDefinition(connection, plan)
+  const known = source.table ? knownColumns(source.table) : declaredColumns(source)
+  const columns = await columnsNow(connection, plan, sql, known)
+  await target.create(columns)
+  return { sql, columns }
+}
+
 async function update(
   connection: DuckDBConnection,
   deps: UpdateDeps,
@@ -76,9 +88,7 @@ async function update(
 ): Promise<UpdateResult | undefined> {
   const { plan, source, target } = rollup
   const from = source.table
-  const sql = await admitDefinition(connection, plan)
-  const columns = await columnsNow(connection, plan, sql, from ? knownColumns(from) : declaredColumns(source))
-  await target.create(columns)
+  const { sql, columns } = await makeTable(connection, rollup)
   const { table, files } = target
   if (from === undefined || table === undefined) return undefined
   checkIsRollup(table)

@@ -11,11 +11,19 @@ interface StreamStatus {
   [member: string]: unknown
 }
 
+/** The engine's answer to `/v1/status`. */
+interface EngineAnswer {
+  streams?: StreamStatus[]
+  /** Passed through. */
+  rollups?: unknown[]
+}
+
 export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): void {
   app.get('/v1/streams', () => ({ streams: context.doors.list() }))
   app.get('/v1/status', async () => {
     const [answer, consumers] = await Promise.all([context.engine.ask('/v1/status', engineWaitMs), context.consumers()])
-    const streams = await streamStatuses(context, answer)
+    const told = answer === undefined ? undefined : (JSON.parse(answer) as EngineAnswer)
+    const streams = await streamStatuses(context, told?.streams ?? [])
     return {
       version: context.version,
       mode: context.plan.mode,
@@ -27,6 +35,7 @@ export function addStatusRoutes(app: FastifyInstance, context: GatewayContext): 
       },
       sites: await siteSummary(context),
       streams,
+      rollups: told?.rollups ?? null,
       consumers: consumers ?? null,
       buckets: await bucketStatuses(context),
     }
@@ -58,8 +67,7 @@ async function bucketStatuses({ objects, plan }: GatewayContext): Promise<Record
 }
 
 /** Every stream the gateway or the engine knows; what only the engine can tell is null while it is away. */
-async function streamStatuses(context: GatewayContext, answer: string | undefined): Promise<StreamStatus[]> {
-  const told = answer === undefined ? [] : ((JSON.parse(answer) as { streams?: StreamStatus[] }).streams ?? [])
+async function streamStatuses(context: GatewayContext, told: readonly StreamStatus[]): Promise<StreamStatus[]> {
   const byName = new Map(told.map((stream) => [stream.name, stream]))
   for (const { name, declared } of context.doors.list()) {
     const known = byName.get(name)
