@@ -1,5 +1,7 @@
 /** Replays of streams that are killed after each change of the store: an apply and an undo come to the same end as if nothing had happened. */
 import { expect, test } from 'vitest'
+import type { Catalog } from '../../src/lake/catalog.ts'
+import { FreshetError } from '../../src/runtime/errors.ts'
 import { killedAtEach, expectVerified } from './erasure-lab.ts'
 import { Lab, trades, until, type EngineOptions, type LabEngine } from './engine-harness.ts'
 import { balancedLedger } from './ledger-checks.ts'
@@ -112,11 +114,22 @@ test('an apply whose code was changed while it was cut short is given up, and wh
   try {
     await prepare(own, false)
     const { transform, rows } = prepared.get(own)!
-    const engine = await own.start({ transforms: transform })
+    let isSwapped = false
+    const wrapCatalog = (catalog: Catalog): Catalog => ({
+      tables: () => catalog.tables(),
+      load: (name) => catalog.load(name),
+      create: (name, metadata) => catalog.create(name, metadata),
+      commit: async (base, next) => {
+        if (isSwapped) throw new Error('the disk is away')
+        const made = await catalog.commit(base, next)
+        isSwapped = next.snapshots.some(({ summary }) => summary['freshet.replay'] !== undefined)
+        return made
+      },
+    })
+    const engine = await own.start({ transforms: transform, wrapCatalog })
     engine.send('POST', `/v1/streams/${target}/replays`, {}, '{}').catch(() => undefined)
     await until('one partition is swapped', async () => (await newest(engine))?.commits.length === 1)
-    // Ends at its next step.
-    await engine.stop()
+    await engine.abandon()
     const other = cleanPlan()
     other.transform!.version = '000000000002'
     const streams = { trades, clean: other }
@@ -129,6 +142,31 @@ test('an apply whose code was changed while it was cut short is given up, and wh
     expect((await checksum(second)).replaceAll(/,"of":null/g, '')).toBe(rows)
     expect((await apply(second)).state).toBe('applied')
     await expectMended(second)
+  } finally {
+    await own.close()
+  }
+})
+
+test('an undo whose former rows went while it waited is given up, and those behind it go on', async () => {
+  const own = await Lab.open(options)
+  try {
+    await prepare(own, true)
+    const { transform, id } = prepared.get(own)!
+    const engine = await own.start({ transforms: transform })
+    const pause = transform.pause.bind(transform)
+    transform.pause = async () => {
+      transform.pause = pause
+      const { tags } = JSON.parse((await engine.send('GET', `/v1/tables/${target}/tags`)).text) as {
+        tags: { name: string }[]
+      }
+      expect(tags).toHaveLength(2)
+      for (const { name } of tags) await engine.send('DELETE', `/v1/tables/${target}/tags/${name}`)
+      throw new FreshetError('worker_unavailable', 'The worker is away.')
+    }
+    await expect(post(engine, `/v1/replays/${id}/undo`)).rejects.toThrow('are kept no more')
+    expect(await newest(engine)).toMatchObject({ state: 'failed', undoUntil: null })
+    expect((await apply(engine)).state).toBe('applied')
+    await expectMended(engine)
   } finally {
     await own.close()
   }

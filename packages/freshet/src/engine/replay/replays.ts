@@ -249,11 +249,17 @@ export class StreamReplays {
   /** @returns whether it is not tried again: a preview, what is refused before it has changed anything, and what has lost its code */
   async #failed(record: StreamReplayRecord, error: unknown): Promise<boolean> {
     const refusal = error instanceof FreshetError && !error.retryable && error.code !== 'internal'
-    const isOver =
-      record.state === 'previewing' || (refusal && (record.rounds.length === 0 || this.#hasOtherCode(record)))
+    const isGone = record.state === 'undoing' && !canUndo(this.#deps.streamOf(record.stream), record)
+    const isGivenUp = isGone || record.rounds.length === 0 || this.#hasOtherCode(record)
+    const isOver = record.state === 'previewing' || (refusal && isGivenUp)
     const waitingFor = messageOf(error)
     this.#deps.logger.warn({ replay: record.id, stream: record.stream, reason: waitingFor }, 'replay does not go on')
-    const ended = { state: 'failed' as const, finishedAt: isoNow(this.#deps) }
+    const ended = {
+      state: 'failed' as const,
+      finishedAt: isoNow(this.#deps),
+      // What another undo would need is gone, too.
+      ...(isGone && { rounds: [] }),
+    }
     if (isOver || record.waitingFor !== waitingFor) {
       await this.#records.save({ ...record, waitingFor, ...(isOver && ended) }).catch(() => undefined)
     }
