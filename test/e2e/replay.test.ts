@@ -236,13 +236,19 @@ test('the engine is killed in the middle of an apply and of an undo: both are br
 test('the worker is killed while its code runs, and while it rests: the replay goes on, and so do events', async () => {
   await serve(withClean(wrong))
   await send(ordersOn(12, 250))
-  // Slow enough to be met at work.
-  const slow = `async (event) => { await new Promise((go) => setTimeout(go, 1)); return (${right})(event) }`
-  await serve(withClean(slow))
+  const gate = join(folder, 'go-on')
+  // It is met at work: nothing comes out before there is this file.
+  const held = `async (event) => {
+    const { existsSync } = await import('node:fs')
+    while (!existsSync(${JSON.stringify(gate)})) await new Promise((go) => setTimeout(go, 5))
+    return (${right})(event)
+  }`
+  await serve(withClean(`${held}, timeout: '10 minutes'`))
   const asked = ask('streams/clean/replays').catch(() => undefined)
   await until('applying')
   for (let round = 0; round < 2; round++) await kill('worker')
   expect(await newest()).toMatchObject({ state: 'applying', commits: [] })
+  writeFileSync(gate, '')
   await vi.waitFor(async () => expect((await newest()).commits.length).toBeGreaterThan(0), { ...patience, interval: 5 })
   await kill('worker')
   expect(
