@@ -161,6 +161,14 @@ describe('a rollup', () => {
       expect(metrics).toContain(line)
   })
 
+  test('whose SQL has a word of SQL for a column says so', async () => {
+    await start({ last: { from: 'trades', bucket: '1 minute', select: { last: 'max(at)' } } })
+    await until('there is a problem', async () => (await engine.value('SELECT problem FROM freshet.rollups')) !== null)
+    expect(await engine.value('SELECT problem FROM freshet.rollups')).toBe(
+      'syntax error at or near ")". "at" is a word of SQL: if it is a column here, write it in double quotes.',
+    )
+  })
+
   test('that the configuration has no longer stays as it is', async () => {
     await start()
     await post(event('a', 0))

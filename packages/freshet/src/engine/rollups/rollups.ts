@@ -222,7 +222,8 @@ export class Rollups {
     } catch (error) {
       state.isDue = true
       if (signal.aborted) return
-      const { message: problem } = sqlError(error, state.plan.sql)
+      const { message, hint } = sqlError(error, state.plan.sql)
+      const problem = hint === undefined ? message : `${message.replace(/\.$/, '')}. ${hint}`
       state.retryAtMs = timers.monotonicMs() + Math.min(retryMsMax, retryMsMin * 2 ** Math.min(state.failures++, 20))
       if (state.problem !== problem) logger.error({ rollup: state.plan.name, error: problem }, 'rollup is stuck')
       state.problem = problem
