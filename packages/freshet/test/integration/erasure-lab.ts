@@ -154,18 +154,31 @@ export async function filesWith(dir: string, text: string, skipped: readonly str
       const rows = `SELECT CAST(to_json(r) AS VARCHAR) AS j FROM read_parquet('${path}') AS r`
       const stats = `SELECT CAST(to_json(m) AS VARCHAR) AS j FROM parquet_metadata('${path}') AS m`
       const query = `SELECT count(*) FROM (${rows} UNION ALL ${stats}) WHERE contains(j, '${text}')`
-      try {
-        hit ||= Number((await connection.runAndReadAll(query)).getRows()[0]![0]) > 0
-      } catch (error) {
-        // Scratch comes and goes.
-        if (await stat(path).catch(() => undefined)) throw error
-      }
+      const matches = async (): Promise<number> => Number((await connection.runAndReadAll(query)).getRows()[0]![0])
+      hit ||= (await whenWhole(path, matches)) > 0
     }
     if (hit) found.push(path.slice(dir.length + 1))
   }
   connection.closeSync()
   instance.closeSync()
   return found.toSorted()
+}
+
+/** Reads a file once its writer has ended it; scratch comes and goes, and what went has no matches. */
+async function whenWhole(path: string, matches: () => Promise<number>): Promise<number> {
+  let found = 0
+  await until(`${path} is whole, or gone`, async () => {
+    try {
+      found = await matches()
+      return true
+    } catch (error) {
+      if (!(await stat(path).catch(() => undefined))) return true
+      // DuckDB's words for a file without its end.
+      if (/too small to be a Parquet file|No magic bytes found/.test(String(error))) return false
+      throw error
+    }
+  })
+  return found
 }
 
 function isBuffer(value: unknown): value is { type: 'Buffer'; data: number[] } {
