@@ -58,6 +58,8 @@ export interface ConsumerStatus {
 
 const retryMsMin = 200
 const retryMsMax = 30_000
+/** So that a consumer that works on one batch while another is written has the next one when it is done with it. */
+const aheadMax = 2
 /** Small batches wait this long for more to come along. */
 const paceMs = 5
 const smallBytes = 64 * 1024
@@ -87,7 +89,8 @@ export class Runner {
   /** Set while the record is behind the place. */
   #unnoted = false
   #notedMs = 0
-  #ahead: SourceBatch | undefined
+  /** The batches behind the one at hand, on which the consumer may be working. */
+  #ahead: SourceBatch[] = []
   #paused: { reached: PromiseWithResolvers<void>; isReached: boolean; count: number } | undefined
   #failures = 0
   #problem: string | undefined
@@ -227,8 +230,7 @@ export class Runner {
   async #takeNext(): Promise<boolean> {
     this.#grown = false
     const place = this.#place!
-    const batch = this.#ahead ?? (await this.#read(place))
-    this.#ahead = undefined
+    const batch = this.#ahead.shift() ?? (await this.#read(place))
     if (batch.batches.length === 0) {
       if (!isLakePlace(place)) return false
       this.#place = await this.#reader.leaveLake(place, this.consumer.name)
@@ -244,8 +246,7 @@ export class Runner {
       const given = repeats.length === 0 ? batch : { ...batch, repeats: new Set(repeats) }
       this.#sequence = await this.consumer.take(given, { sequence: this.#sequence, signal })
     } finally {
-      const next = await ahead
-      if (next !== undefined && next.batches.length > 0) this.#ahead = next
+      await ahead
     }
     this.#intent = undefined
     this.#mayBeBegun = false
@@ -257,7 +258,7 @@ export class Runner {
     this.#failures = 0
     this.#problem = undefined
     if (this.#targetKeeps && this.#deps.timers.monotonicMs() - this.#notedMs >= noteMs) await this.#note()
-    if (batch.bytes.length < smallBytes && this.#ahead === undefined) {
+    if (batch.bytes.length < smallBytes && this.#ahead.length === 0) {
       await this.#deps.timers.sleep(paceMs, this.#stop.signal)
     }
     return true
@@ -272,15 +273,19 @@ export class Runner {
     return batch
   }
 
-  /** The next batch, on which the consumer may begin to work. What goes wrong with it shows when it is its turn. */
-  async #readAhead(place: Place): Promise<SourceBatch | undefined> {
-    if (this.consumer.prepare === undefined || this.#paused !== undefined) return undefined
+  /** Reads the next batches, on which the consumer may begin to work. What goes wrong with them shows when it is their turn. */
+  async #readAhead(place: Place): Promise<void> {
+    const { consumer } = this
+    if (consumer.prepare === undefined) return
     try {
-      const batch = await this.#reader.read(place, this.consumer.batchBytesMax)
-      if (batch.batches.length > 0) this.consumer.prepare(batch)
-      return batch
+      while (this.#ahead.length < aheadMax && this.#paused === undefined) {
+        const batch = await this.#reader.read(this.#ahead.at(-1)?.to ?? place, consumer.batchBytesMax)
+        if (batch.batches.length === 0) return
+        consumer.prepare(batch)
+        this.#ahead.push(batch)
+      }
     } catch {
-      return undefined
+      return
     }
   }
 
@@ -320,7 +325,7 @@ export class Runner {
 
   async #rest(): Promise<void> {
     await this.#note()
-    this.#ahead = undefined
+    this.#ahead = []
     this.#reachPause()
     this.#grown = false
     if (this.#paused === undefined || this.#stop.signal.aborted) return
@@ -356,7 +361,7 @@ export class Runner {
       }
     }
     this.#failures++
-    this.#ahead = undefined
+    this.#ahead = []
     // The target may have taken the batch all the same: where it is known, and by what, is looked up again.
     this.#place = undefined
     const mostMs = Math.min(retryMsMax, retryMsMin * 2 ** Math.min(this.#failures - 1, 20))

@@ -39,5 +39,5 @@ export class Rooms {
 }
 
 const roomBytes = 256 * 1024
-/** Two batches are under way, each with what goes to the thread and what comes back. */
-const freeMax = 4
+/** Three batches are under way, each with what goes to the thread and what comes back. */
+const freeMax = 6
