@@ -76,6 +76,7 @@ async function measure(lab: Lab, server: PostgresServer): Promise<Result> {
       plan,
       columns,
       baseDir: server.dir,
+      ownFolder: join(server.dir, table),
       fileSystem: nodeFileSystem,
       timers: systemTimers,
       logger: silentLogger,

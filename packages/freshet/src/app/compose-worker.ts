@@ -42,6 +42,7 @@ export function startWorker(plan: Plan, context: RoleContext): Promise<Service> 
       openSink: sinkOpener({
         ...code,
         baseDir: dirname(plan.configFile ?? plan.dataDir),
+        sinksDir: folder.sinksDir,
         environment: process.env,
         logger,
       }),

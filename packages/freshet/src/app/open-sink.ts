@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { join } from 'node:path'
 import type { SinkPlan } from '../config/plan.ts'
 import { systemClock } from '../runtime/clock.ts'
 import { nodeFileSystem } from '../runtime/file-system.ts'
@@ -13,6 +14,8 @@ import { configFileOf, type CodeContext } from './transform-functions.ts'
 
 export interface SinkContext extends CodeContext {
   baseDir: string
+  /** Folder of folders of sinks. */
+  sinksDir: string
   environment: Readonly<Record<string, string | undefined>>
   logger: Logger
 }
@@ -37,7 +40,7 @@ export function sinkOpener(context: SinkContext): WorkerDeps['openSink'] {
 }
 
 async function openSink(sink: SinkPlan, context: SinkContext): Promise<Sink> {
-  const { plan, baseDir, logger, readObject, timers } = context
+  const { plan, baseDir, sinksDir, logger, readObject, timers } = context
   const kind: SinkKind = await kindOf(sink).load()
   const functions =
     sink.functions.length === 0
@@ -54,8 +57,14 @@ async function openSink(sink: SinkPlan, context: SinkContext): Promise<Sink> {
       plan: sink,
       columns: plan.streams[sink.from]?.columns ?? null,
       baseDir,
+      ownFolder: join(sinksDir, sink.name),
       call: async (name, args) => functions?.call(name, args),
       parquet: async (...file) => (await import('../engine/write-parquet.ts')).writeParquet(...file),
+      openBucket: async (settings) => {
+        // The SDK is large: only who needs it has it in memory.
+        const { S3ObjectStore } = await import('../storage/s3/s3-object-store.ts')
+        return new S3ObjectStore({ ...settings, timers, random: systemRandom })
+      },
       fileSystem: nodeFileSystem,
       clock: systemClock,
       timers,

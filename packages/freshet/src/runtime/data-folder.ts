@@ -24,6 +24,8 @@ export interface DataFolder {
   erasuresDir: string
   /** How far consumers are. */
   consumersDir: string
+  /** What sinks keep that have no other place for it, a folder each. */
+  sinksDir: string
   /** What is known of replays of dead letters. */
   letterReplaysDir: string
   /** What is known of replays of streams. */
@@ -75,6 +77,7 @@ export function dataFolderAt(dataDir: string): DataFolder {
     cacheDir: at('cache'),
     erasuresDir: at('erasures'),
     consumersDir: at('consumers'),
+    sinksDir: at('sinks'),
     letterReplaysDir: at('letter-replays'),
     replaysDir: at('replays'),
     objectsDir: at('objects'),

@@ -38,6 +38,7 @@ export const errorCodes = {
   method_not_allowed: { status: 405, retryable: false, title: 'Method not allowed' },
   not_found: { status: 404, retryable: false, title: 'Not found' },
   object_exists: { status: 412, retryable: false, title: 'The key is taken' },
+  object_store_unusable: { status: 503, retryable: true, title: 'An object store cannot be used' },
   object_too_large: { status: 413, retryable: false, title: 'Object too large' },
   object_unreadable: { status: 500, retryable: false, title: 'The key of an encrypted object is not there' },
   objects_unavailable: { status: 503, retryable: true, title: 'The index of objects cannot be used' },

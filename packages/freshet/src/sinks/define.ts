@@ -15,7 +15,7 @@ interface Common<Source> {
 }
 
 export const sink = {
-  /** Events as files in a folder: NDJSON, CSV, fixed-width, Parquet, or what a function makes. */
+  /** Events as files in a folder or a bucket: NDJSON, CSV, fixed-width, Parquet, or what a function makes. */
   // oxlint-disable-next-line typescript/no-explicit-any -- of a stream that is named, nothing is known here
   files: <Source = any>(options: FilesConfig<Source> & Common<Source>): SinkConfig => ({ kind: 'files', ...options }),
   /** Events as documents of OpenSearch. */

@@ -106,6 +106,34 @@ describe('files', () => {
     })
   })
 
+  test('go into a bucket in place of a folder, reached with keys that may be in the environment', () => {
+    const s3 = { bucket: 'events', prefix: 'exports/', accessKeyId: env('KEY'), secretAccessKey: env('SECRET') }
+    expect(planned(sink.files({ from: 'orders', s3 })).options['s3']).toEqual({
+      bucket: 'events',
+      prefix: 'exports',
+      accessKeyId: { env: 'KEY' },
+      secretAccessKey: { env: 'SECRET' },
+    })
+  })
+
+  test.each([
+    [{}, 'folder: is missing: say where the files go, by `folder` or by `s3`'],
+    [{ folder: 'out', s3: {} }, 's3: is one place for the files, and `folder` another: leave one out'],
+    [{ s3: { bukket: 'a' } }, 's3.bukket: unknown key; did you mean "bucket"?'],
+    [{ s3: { accessKeyId: 'AK1' } }, 's3.secretAccessKey: is missing beside `accessKeyId`'],
+    [{ s3: { secretAccessKey: 'hunter2' } }, 's3.accessKeyId: is missing beside `secretAccessKey`'],
+    [{ s3: { bucket: 'a/b' } }, expect.stringMatching(/^s3.bucket: must be the name of a bucket/)],
+    [{ s3: { prefix: '../other' } }, 's3.prefix: must be a path without empty parts, and without a slash in front'],
+    [{ s3: { prefix: '{date}' } }, expect.stringContaining('places are for `name`')],
+    [{ s3: { endpoint: 's3.example.com' } }, expect.stringMatching(/^s3.endpoint: must be an address such as/)],
+    [{ s3: { endpoint: 'http://key:hunter2@host' } }, expect.stringMatching(/^s3.endpoint: has a name in it/)],
+  ])('cannot go to %j', (words: { s3?: object }, line) => {
+    const { s3, ...rest } = words
+    const found = mistakes('files', { ...rest, ...(s3 && { s3: { bucket: 'events', ...s3 } }) })
+    expect(found).toEqual([line])
+    expect(found.join()).not.toContain('hunter2')
+  })
+
   test.each([
     ['../{stream}', 'must be a path within the folder, without empty parts and without parts that begin with "."'],
     ['/etc/{stream}', 'must be a path within the folder, without empty parts and without parts that begin with "."'],

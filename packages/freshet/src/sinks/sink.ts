@@ -11,6 +11,7 @@ import type { FileSystem } from '../runtime/file-system.ts'
 import type { Logger } from '../runtime/logging.ts'
 import type { Random } from '../runtime/random.ts'
 import type { Timers } from '../runtime/timers.ts'
+import type { BucketSettings, RemoteObjectStore } from '../storage/object-store.ts'
 
 /** One event on its way out. */
 export interface SinkEvent {
@@ -69,6 +70,8 @@ export interface SinkDeps {
   columns: readonly Column[] | null
   /** Folder that relative paths in its settings start from: that of the configuration. */
   baseDir: string
+  /** A folder for what the sink has to keep, in the server's data folder; it is not there before the sink makes it. */
+  ownFolder: string
   /**
    * Calls a function that the configuration has among the sink's settings, in a thread of its own with a time limit.
    * @param name the setting, for example `template`
@@ -81,6 +84,8 @@ export interface SinkDeps {
    * @param target path of a file that is not there yet; not synced when it resolves
    */
   parquet?: (ndjson: string, columns: readonly Column[] | null, target: string) => Promise<void>
+  /** Reaches a bucket; nothing is asked of it yet. */
+  openBucket?: (settings: BucketSettings) => Promise<RemoteObjectStore>
   fileSystem: FileSystem
   clock: Clock
   timers: Timers

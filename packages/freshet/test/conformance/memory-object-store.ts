@@ -1,5 +1,5 @@
 import { readFile, rm } from 'node:fs/promises'
-import type { ObjectBody, ObjectStore, StoredObject } from '../../src/storage/object-store.ts'
+import type { ObjectBody, ObjectStore, RemoteObjectStore, StoredObject } from '../../src/storage/object-store.ts'
 
 /** An object store in memory: tests of what is built on stores run on it, and the conformance suite keeps it honest. */
 export class MemoryObjectStore implements ObjectStore {
@@ -51,6 +51,30 @@ export class MemoryObjectStore implements ObjectStore {
   async delete(keys: readonly string[]): Promise<void> {
     for (const key of keys) checkKey(key)
     for (const key of keys) this.objects.delete(key)
+  }
+}
+
+/** The same as a bucket elsewhere would be. */
+export class MemoryBucket extends MemoryObjectStore implements RemoteObjectStore {
+  readonly #marks = new Map<string, { mark: string; object: Buffer }>()
+
+  async putOnce(key: string, body: Uint8Array, mark: string): Promise<boolean> {
+    const there = this.objects.get(key)
+    if (there !== undefined) {
+      const marked = this.#marks.get(key)
+      return marked?.object === there && marked.mark === mark
+    }
+    void this.putIfAbsent(key, body)
+    this.#marks.set(key, { mark, object: this.objects.get(key)! })
+    return true
+  }
+
+  async check(): Promise<void> {
+    await Promise.resolve()
+  }
+
+  async close(): Promise<void> {
+    await Promise.resolve()
   }
 }
 

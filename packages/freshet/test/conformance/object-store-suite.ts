@@ -2,7 +2,7 @@ import { mkdtemp, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ObjectStore } from '../../src/storage/object-store.ts'
+import type { ObjectStore, RemoteObjectStore } from '../../src/storage/object-store.ts'
 
 /** What every object store must do. `make` gives an empty one. */
 export function objectStoreSuite(
@@ -133,6 +133,44 @@ export function objectStoreSuite(
         await expect(store.putIfAbsent(key, Buffer.from('x'))).rejects.toThrow(/key/i)
         await expect(store.delete([key])).rejects.toThrow(/key/i)
       }
+    })
+  })
+}
+
+/** What a store must do besides whose answers may be lost. `make` gives an empty one. */
+export function remoteObjectStoreSuite(
+  name: string,
+  make: () => Promise<{ store: RemoteObjectStore; dispose: () => Promise<void> }>,
+): void {
+  describe(`remote object store: ${name}`, () => {
+    let store: RemoteObjectStore
+    let dispose: () => Promise<void>
+
+    beforeEach(async () => {
+      ;({ store, dispose } = await make())
+    })
+
+    afterEach(() => dispose())
+
+    const text = async (key: string): Promise<string | undefined> => (await store.get(key))?.toString()
+
+    test('putOnce knows its own object again, and never replaces one', async () => {
+      expect(await store.putOnce('t/a', Buffer.from('one'), 'mark1')).toBe(true)
+      expect(await store.putOnce('t/a', Buffer.from('one'), 'mark1')).toBe(true)
+      expect(await store.putOnce('t/a', Buffer.from('one'), 'mark2')).toBe(false)
+      expect(await store.putIfAbsent('t/a', Buffer.from('one'))).toBe(false)
+      expect(await text('t/a')).toBe('one')
+      await store.put('t/b', Buffer.from('of somebody'))
+      expect(await store.putOnce('t/b', Buffer.from('two'), 'mark1')).toBe(false)
+      expect(await text('t/b')).toBe('of somebody')
+      await store.delete(['t/a'])
+      expect(await store.putOnce('t/a', Buffer.from('again'), 'mark1')).toBe(true)
+    })
+
+    test('a store that is there is found to be usable, also when it is empty', async () => {
+      await expect(store.check()).resolves.toBeUndefined()
+      await store.put('a', Buffer.from('x'))
+      await expect(store.check()).resolves.toBeUndefined()
     })
   })
 }

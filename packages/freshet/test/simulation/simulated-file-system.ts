@@ -26,6 +26,8 @@ export type Call =
   | 'read'
   | 'sync'
   | 'truncate'
+  | 'put'
+  | 'list'
 
 /**
  * What befalls a call: the process dies before it, after it, or half way (a write is cut short, folders are made but not synced);

@@ -37,6 +37,7 @@ export function sinkDeps(kind: string, settings: SettingsOf, words: object, more
     plan: { ...plan, functions: functions.map(([name]) => name) },
     columns: null,
     baseDir: '/',
+    ownFolder: '/own',
     call: async (name, args) => (Object.fromEntries(functions)[name] as (...given: unknown[]) => unknown)(...args),
     fileSystem: nodeFileSystem,
     clock: { nowMs: () => Date.UTC(2026, 10, 20, 20, 29) },

@@ -59,11 +59,14 @@ export interface FileFacts {
 
 export class FileNames {
   readonly #parts: readonly TemplatePart[]
+  readonly #pathBytesMax: number
 
-  constructor(template: string) {
+  /** @param pathBytesMax longest path, without what is the same for all events of a file */
+  constructor(template: string, pathBytesMax = Number.POSITIVE_INFINITY) {
     const parts = readTemplate(template)
     if ('reason' in parts) throw new Error(`The \`name\` of the sink ${parts.reason}.`)
     this.#parts = parts
+    this.#pathBytesMax = pathBytesMax
   }
 
   /**
@@ -80,8 +83,11 @@ export class FileNames {
         return safeText(textOf(valueAt(event.fields, part.path.slice(fieldsPrefix.length))))
       })
       .join('')
-    const long = group.split('/').find((one) => Buffer.byteLength(one) > partBytesMax)
-    return long === undefined ? group : { reason: `Its file would have a name of more than ${partBytesMax} bytes.` }
+    if (group.split('/').some((one) => Buffer.byteLength(one) > partBytesMax))
+      return { reason: `Its file would have a name of more than ${partBytesMax} bytes.` }
+    return Buffer.byteLength(group) <= this.#pathBytesMax
+      ? group
+      : { reason: `Its file would have a path of more than ${this.#pathBytesMax} bytes.` }
   }
 
   /** The path of a file of one group, below the folder. */

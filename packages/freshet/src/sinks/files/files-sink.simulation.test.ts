@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { MemoryBucket } from '../../../test/conformance/memory-object-store.ts'
 import { HandTimers, sinkDeps, sinkEvent } from '../../../test/support/sink-lab.ts'
 import { seededRandom } from '../../../test/simulation/seeded-random.ts'
+import { SimulatedBucket } from '../../../test/simulation/simulated-bucket.ts'
 import {
   SimulatedDisk,
   type Fate,
@@ -9,9 +11,11 @@ import {
 } from '../../../test/simulation/simulated-file-system.ts'
 import { SimulatedFile } from '../../../test/simulation/simulated-file.ts'
 import { SimulatedFolder } from '../../../test/simulation/simulated-folder.ts'
+import type { Random } from '../../runtime/random.ts'
 import type { Sink, SinkEvent } from '../sink.ts'
 import { filesKind } from './files-sink.ts'
 import { filesSettings } from './settings.ts'
+import type { FilesState } from './state.ts'
 
 const hourMs = 3_600_000
 const startMs = Date.UTC(2026, 10, 20, 20, 29)
@@ -24,14 +28,22 @@ const ids = batches.flat().map(({ id }) => id)
 
 class Ended extends Error {}
 
-/** A disk whose files somebody takes away whenever they are looked at, and a runner that delivers what is not delivered yet. */
+const places = ['folder', 'bucket'] as const
+type Place = (typeof places)[number]
+
+/** A disk and a bucket from which somebody takes files whenever they are looked at, and a runner that delivers what is not delivered yet. */
 class Life {
   readonly disk: SimulatedDisk
+  readonly bucket = new MemoryBucket()
+  readonly place: Place
+  readonly #random: Random
   /** What was taken away, by path, in order. */
   readonly taken: { path: string; text: string }[] = []
   nowMs = startMs
 
-  constructor(seed: number) {
+  constructor(place: Place, seed: number) {
+    this.place = place
+    this.#random = seededRandom(seed)
     this.disk = new SimulatedDisk(seededRandom(seed), {
       wait: async () => undefined,
       ended: () => Promise.reject(new Ended()),
@@ -40,9 +52,19 @@ class Life {
 
   async open(process: SimulatedProcess): Promise<{ sink: Sink; timers: HandTimers }> {
     const timers = new HandTimers()
-    const words = { folder: 'out', name: '{fields.kind}/{sequence}.{ext}', events: 4, done: true }
+    const place = this.place === 'folder' ? { folder: 'out' } : { s3: { bucket: 'events' } }
+    const words = { ...place, name: '{fields.kind}/{sequence}.{ext}', events: 4, done: true }
     const clock = { nowMs: () => this.nowMs }
-    const more = { baseDir: '/', fileSystem: process, clock, timers }
+    const openBucket = async () => new SimulatedBucket(this.bucket, process, this.#random)
+    const more = {
+      baseDir: '/',
+      ownFolder: ownFolders.bucket,
+      openBucket,
+      fileSystem: process,
+      clock,
+      timers,
+      random: this.#random,
+    }
     return { sink: await filesKind.open(sinkDeps('files', filesSettings, words, more)), timers }
   }
 
@@ -71,8 +93,24 @@ class Life {
     }
   }
 
+  /** What may be put once more is left: what the state names as not done. */
+  #takeObjects(): void {
+    const state = this.disk.entry(`${ownFolders.bucket}/state.json`)
+    const { staged } =
+      state instanceof SimulatedFile
+        ? (JSON.parse(state.read(0, state.length).toString()) as FilesState)
+        : { staged: null }
+    const unsure = new Set((staged?.files ?? []).flatMap(({ path }) => [path, `${path}.done`]))
+    for (const [path, object] of this.bucket.objects) {
+      if (unsure.has(path)) continue
+      this.taken.push({ path, text: object.toString() })
+      this.bucket.objects.delete(path)
+    }
+  }
+
   /** Takes away what is in place: durably, as another program would. Markers have to stand beside what they mark. */
   take(): void {
+    if (this.place === 'bucket') this.#takeObjects()
     const out = this.disk.entry('/out')
     if (!(out instanceof SimulatedFolder)) return
     for (const [folder, entries] of out.entries) {
@@ -86,8 +124,10 @@ class Life {
   }
 }
 
+const ownFolders: Readonly<Record<Place, string>> = { folder: '/out/.freshet-out', bucket: '/data/sinks/out' }
+
 /** Everything that holds in the end. */
-function expectEachOnce({ taken, disk }: Life): void {
+function expectEachOnce({ taken, disk, place, bucket }: Life): void {
   const data = taken.filter(({ path }) => !path.endsWith('.done'))
   const markers = taken.filter(({ path }) => path.endsWith('.done'))
   const found = data
@@ -100,9 +140,11 @@ function expectEachOnce({ taken, disk }: Life): void {
     expect(path).toMatch(/^k[01]\/0000000[1-9]\.ndjson$/)
   }
   expect(markers.map(({ path }) => path).toSorted()).toEqual(data.map(({ path }) => `${path}.done`).toSorted())
-  const left = [...disk.folder('/out/.freshet-out').entries.keys()]
+  const left = [...disk.folder(ownFolders[place]).entries.keys()]
   expect(left).toEqual(['state.json'])
-  for (const folder of ['k0', 'k1']) expect([...disk.folder(`/out/${folder}`).entries.keys()]).toEqual([])
+  expect([...bucket.objects.keys()]).toEqual([])
+  if (place === 'bucket') expect(disk.entry('/out')).toBeUndefined()
+  else for (const folder of ['k0', 'k1']) expect([...disk.folder(`/out/${folder}`).entries.keys()]).toEqual([])
 }
 
 /** Lets the call with a number meet its fate, and all others go on. */
@@ -111,8 +153,8 @@ function atCall(number: number, fate: Fate): { interfere: Interfere; calls: () =
   return { interfere: () => (calls++ === number ? fate : 'goes on'), calls: () => calls }
 }
 
-async function callsOfOneLife(): Promise<number> {
-  const life = new Life(1)
+async function callsOfOneLife(place: Place): Promise<number> {
+  const life = new Life(place, 1)
   const { interfere, calls } = atCall(-1, 'goes on')
   await life.run(life.disk.process(interfere))
   life.take()
@@ -120,12 +162,12 @@ async function callsOfOneLife(): Promise<number> {
   return calls()
 }
 
-describe('each event is in one file, whichever call', () => {
+describe.each(places)('each event is in one file of a %s, whichever call', (place) => {
   const fates: readonly Fate[] = ['dies before', 'dies within', 'dies after']
 
   test.each(fates)('is the one that the process %s', async (fate) => {
-    for (let call = 0, calls = await callsOfOneLife(); call < calls; call++) {
-      const life = new Life(call)
+    for (let call = 0, calls = await callsOfOneLife(place); call < calls; call++) {
+      const life = new Life(place, call)
       const process = life.disk.process(atCall(call, fate).interfere)
       await expect(life.run(process), `call ${call}`).rejects.toBeInstanceOf(Ended)
       // Taken at once: what is in place must not be put there again.
@@ -137,9 +179,9 @@ describe('each event is in one file, whichever call', () => {
   })
 
   test.each(fates)('is the one that it %s, and the power fails', async (fate) => {
-    for (let call = 0, calls = await callsOfOneLife(); call < calls; call++) {
+    for (let call = 0, calls = await callsOfOneLife(place); call < calls; call++) {
       for (const seed of [1, 2]) {
-        const life = new Life(call * 10 + seed)
+        const life = new Life(place, call * 10 + seed)
         const process = life.disk.process(atCall(call, fate).interfere)
         await expect(life.run(process), `call ${call}`).rejects.toBeInstanceOf(Ended)
         life.disk.powerCut()
@@ -151,8 +193,8 @@ describe('each event is in one file, whichever call', () => {
   })
 
   test.each(['EIO', 'ENOSPC'])('fails with %s', async (fails) => {
-    for (let call = 0, calls = await callsOfOneLife(); call < calls; call++) {
-      const life = new Life(call)
+    for (let call = 0, calls = await callsOfOneLife(place); call < calls; call++) {
+      const life = new Life(place, call)
       await life.run(life.disk.process(atCall(call, { fails }).interfere))
       life.disk.powerCut()
       // What could only not be removed is removed by the next one.
@@ -164,7 +206,7 @@ describe('each event is in one file, whichever call', () => {
 
   test('are those of several lives in a row', async () => {
     for (let seed = 0; seed < 80; seed++) {
-      const life = new Life(seed)
+      const life = new Life(place, seed)
       const random = seededRandom(seed)
       for (let lives = 0; lives < 6; lives++) {
         const process = life.disk.process(atCall(random.integer(60), fates[random.integer(3)]!).interfere)

@@ -1,22 +1,23 @@
 /**
- * Events as files in a folder, each event in exactly one file.
+ * Events as files in a folder or a bucket, each event in exactly one file.
  *
- * What is taken is appended to a spool in the hidden folder `.freshet-<sink>` and synced; then the state, with the checkpoint, is
- * replaced (state.ts). That is the moment at which events are delivered, so the files keep their own checkpoint. A segment that
- * is full, or whose time has come, is cut, and becomes files (stage.ts).
+ * What is taken is appended to a spool and synced; then the state, with the checkpoint, is replaced (state.ts). Both are in a folder of the
+ * sink's own: hidden in the folder of the files (`.freshet-<sink>`), or for a bucket in the server's data folder. That is the moment at which
+ * events are delivered, so the files keep their own checkpoint. A segment that is full, or whose time has come, is cut, and becomes files (target.ts).
  *
  * A crash before the state is replaced leaves bytes behind the end of a spool, or a spool that nothing names: the batch is delivered again
  * and overwrites them. After it, everything is in the spool, and goes on from what the state says.
  */
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { FreshetError } from '../../runtime/errors.ts'
 import { Mutex } from '../../runtime/mutex.ts'
 import { EventsRefused, type Sink, type SinkDeps, type SinkEvent, type SinkKind } from '../sink.ts'
-import { fileContent, type FileContent } from './content.ts'
+import type { FileContent } from './content.ts'
 import { FileNames } from './file-name.ts'
 import type { FilesOptions } from './settings.ts'
 import { appendSegments, eventsOf, type NewLines } from './spool.ts'
-import { placeFiles, putInPlace, removeParts, stagedOf, writeParts, type PlannedFile } from './stage.ts'
+import { openTarget, ownFolderOf } from './open-target.ts'
+import type { FilesTarget, PlannedFile } from './target.ts'
 import { readState, removeDebris, spoolName, writeState, type FilesState, type Segment } from './state.ts'
 
 /** Files that one segment becomes at most: it is cut before there are more. */
@@ -27,10 +28,10 @@ const retryMs = 10_000
 class FilesSink implements Sink {
   readonly #deps: SinkDeps
   readonly #options: FilesOptions
-  readonly #folder: string
   readonly #spoolFolder: string
   readonly #names: FileNames
   readonly #content: FileContent
+  readonly #target: FilesTarget
   readonly #mutex = new Mutex()
   #state: FilesState
   /** Groups in the open segment. */
@@ -42,27 +43,33 @@ class FilesSink implements Sink {
   #stopTimer = (): void => undefined
   #closed = false
 
-  private constructor(deps: SinkDeps, state: FilesState) {
+  private constructor(deps: SinkDeps, opened: { content: FileContent; target: FilesTarget; state: FilesState }) {
     const options = deps.plan.options as unknown as FilesOptions
     this.#deps = deps
     this.#options = options
-    this.#folder = folderOf(deps)
-    this.#spoolFolder = spoolFolderOf(deps)
-    this.#names = new FileNames(options.name)
-    this.#content = fileContent(deps, this.#spoolFolder)
-    this.#state = state
+    this.#spoolFolder = ownFolderOf(deps)
+    this.#content = opened.content
+    this.#target = opened.target
+    this.#names = new FileNames(options.name, opened.target.pathBytesMax)
+    this.#state = opened.state
   }
 
   static async open(deps: SinkDeps): Promise<FilesSink> {
     const { fileSystem } = deps
-    const spoolFolder = spoolFolderOf(deps)
+    const spoolFolder = ownFolderOf(deps)
     await fileSystem.makeDir(spoolFolder)
     const state = await readState(fileSystem, spoolFolder)
     // What was read may not have been durable, if whoever wrote it died before it was.
     await fileSystem.syncDir(spoolFolder)
     await removeDebris(fileSystem, spoolFolder, state)
-    const sink = new FilesSink(deps, state)
-    await sink.#readGroups()
+    const { content, target } = await openTarget(deps)
+    const sink = new FilesSink(deps, { content, target, state })
+    try {
+      await sink.#readGroups()
+    } catch (error) {
+      await target.close()
+      throw error
+    }
     sink.#setTimer(1)
     return sink
   }
@@ -97,6 +104,7 @@ class FilesSink implements Sink {
   async close(): Promise<void> {
     this.#closed = true
     this.#stopTimer()
+    await this.#target.close()
     await this.#mutex.run(async () => undefined)
   }
 
@@ -202,24 +210,23 @@ class FilesSink implements Sink {
   }
 
   async #publishSegment(segment: Segment): Promise<void> {
-    const { fileSystem, plan } = this.#deps
-    const folder = this.#folder
+    const target = this.#target
     if (this.#state.staged?.whole === false) {
-      await removeParts(fileSystem, folder, this.#state.staged.files)
+      await target.removeParts(this.#state.staged.files)
       await this.#note({ ...this.#state, staged: null })
     }
     if (this.#state.staged === null) {
-      const files = await this.#filesOf(segment)
-      const prefix = `.freshet-${plan.name}-${segment.sequence}-`
-      const placed = await placeFiles(fileSystem, folder, { files, prefix, marker: this.#options.done })
-      const staged = stagedOf(placed)
-      await this.#note({ ...this.#state, staged: { whole: false, files: staged } })
-      await writeParts({ fileSystem, folder, content: this.#content }, placed, segment.sequence)
-      await this.#note({ ...this.#state, staged: { whole: true, files: staged } })
+      const placed = await target.place(await this.#filesOf(segment), segment.sequence)
+      const files = placed.flatMap(({ staged }) => staged)
+      await this.#note({ ...this.#state, staged: { whole: false, files } })
+      await target.writeParts(placed, segment.sequence)
+      await this.#note({ ...this.#state, staged: { whole: true, files } })
     }
-    await putInPlace(fileSystem, folder, this.#state.staged?.files ?? [])
+    await target.putInPlace(this.#state.staged?.files ?? [], (files) =>
+      this.#note({ ...this.#state, staged: { whole: true, files: [...files] } }),
+    )
     await this.#note({ ...this.#state, cut: this.#state.cut.slice(1), staged: null })
-    await fileSystem.remove(join(this.#spoolFolder, spoolName(segment.sequence)))
+    await this.#deps.fileSystem.remove(join(this.#spoolFolder, spoolName(segment.sequence)))
   }
 
   /** The events of a segment by the file that they go into, in order. */
@@ -279,14 +286,6 @@ class FilesSink implements Sink {
         .finally(() => this.#setTimer())
     })
   }
-}
-
-function folderOf({ plan, baseDir }: SinkDeps): string {
-  return resolve(baseDir, (plan.options as unknown as FilesOptions).folder)
-}
-
-function spoolFolderOf(deps: SinkDeps): string {
-  return join(folderOf(deps), `.freshet-${deps.plan.name}`)
 }
 
 /** Stored times: fractions of different length compare as digits only without the Z. */

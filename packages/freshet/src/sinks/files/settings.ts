@@ -1,8 +1,11 @@
 /** What is to be said of files. */
-import type { SystemFields } from '../../config/define.ts'
+import type { z } from 'zod'
+import type { SecretConfig, SystemFields } from '../../config/define.ts'
 import { isPlainObject, kindOf, mistake, type Mistake } from '../../config/mistakes.ts'
 import type { Duration, Reading, Size } from '../../config/quantities.ts'
-import { choice, code, duration, flag, GiB, section, setting, size, text, whole } from '../../config/readers.ts'
+import { choice, code, duration, flag, GiB, secret, section, setting, size, text, whole } from '../../config/readers.ts'
+import type { BucketSettings } from '../../storage/object-store.ts'
+import { address } from '../http/http-settings.ts'
 import { nameMistake } from './file-name.ts'
 
 /** One column of a CSV or fixed-width file, as it is checked. */
@@ -75,8 +78,37 @@ const delimiter = setting((words): Reading<string> => {
   return { reason: `must be one character, such as ';', and no quote or line end, not ${kindOf(words)}` }
 })
 
+const bucketName = text("the name of a bucket, such as 'my-events'").refine(
+  (words) => /^[A-Za-z0-9][\w.-]{1,61}[A-Za-z0-9]$/.test(words),
+  { error: "must be the name of a bucket, such as 'my-events': 3 to 63 letters, digits, dots and dashes" },
+)
+
+const keyPrefix = setting((words): Reading<string> => {
+  if (typeof words !== 'string')
+    return { reason: `must be what keys begin with, such as 'exports/orders', not ${kindOf(words)}` }
+  const prefix = words.replace(/\/$/, '')
+  if (prefix === '' || Buffer.byteLength(prefix) > 200) return { reason: 'must have 1 to 200 bytes' }
+  // oxlint-disable-next-line no-control-regex -- these are what must not be in it
+  if (/[\0-\x1f\x7f\\{}]/.test(prefix))
+    return { reason: 'must not have backslashes, braces or control characters: places are for `name`' }
+  if (prefix.split('/').some((part) => part === '' || part === '.' || part === '..'))
+    return { reason: 'must be a path without empty parts, and without a slash in front' }
+  return { value: prefix }
+})
+
+const s3 = section({
+  bucket: bucketName,
+  prefix: keyPrefix.optional(),
+  region: text("the name of a region, such as 'eu-central-1'").optional(),
+  endpoint: address('https://s3.example.com').optional(),
+  accessKeyId: secret('the id of an access key').optional(),
+  secretAccessKey: secret('a secret access key').optional(),
+  pathStyle: flag().optional(),
+})
+
 export const filesSettings = section({
-  folder: text('the path of a folder'),
+  folder: text('the path of a folder').optional(),
+  s3: s3.optional(),
   format: choice(['ndjson', 'csv', 'fixed', 'parquet']).optional(),
   template: code().optional(),
   name: fileName.prefault('{stream}-{sequence}.{ext}'),
@@ -98,7 +130,9 @@ export const filesSettings = section({
 
 /** The settings as an opened sink has them. */
 export interface FilesOptions {
-  folder: string
+  /** Either this or `s3`. */
+  folder?: string
+  s3?: BucketSettings
   format?: 'ndjson' | 'csv' | 'fixed' | 'parquet'
   name: string
   extension?: string
@@ -128,6 +162,8 @@ const belongsTo: Readonly<Record<string, readonly string[]>> = {
 /** What is wrong with settings that are right one by one. */
 export function filesMistakes(settings: Record<string, unknown>): Mistake[] {
   const { format, template } = settings
+  const misplaced = placeMistakes(settings)
+  if (misplaced.length > 0) return misplaced
   if (template !== undefined && format !== undefined)
     return [mistake('format', 'is what `template` makes: leave one of the two out')]
   const kind = template === undefined ? ((format as string | undefined) ?? 'ndjson') : 'template'
@@ -151,6 +187,24 @@ export function filesMistakes(settings: Record<string, unknown>): Mistake[] {
   return found
 }
 
+/** What is wrong with where the files are to go. */
+function placeMistakes({ folder, s3: bucket }: Record<string, unknown>): Mistake[] {
+  if (folder === undefined && bucket === undefined)
+    return [mistake('folder', 'is missing: say where the files go, by `folder` or by `s3`')]
+  if (bucket === undefined) return []
+  if (folder !== undefined) return [mistake('s3', 'is one place for the files, and `folder` another: leave one out')]
+  const { accessKeyId, secretAccessKey, endpoint } = bucket as z.output<typeof s3>
+  if (accessKeyId !== undefined && secretAccessKey === undefined)
+    return [mistake('s3.secretAccessKey', 'is missing beside `accessKeyId`')]
+  if (secretAccessKey !== undefined && accessKeyId === undefined)
+    return [mistake('s3.accessKeyId', 'is missing beside `secretAccessKey`')]
+  if (typeof endpoint === 'string' && new URL(endpoint).username !== '')
+    return [
+      mistake('s3.endpoint', 'has a name in it: the place for credentials is `accessKeyId` and `secretAccessKey`'),
+    ]
+  return []
+}
+
 /** One column, as a user writes it: the name of a field, a field with how it is written, or a constant. */
 type FileColumnConfig =
   | string
@@ -168,9 +222,28 @@ type FileColumnConfig =
     } & ({ field: string; value?: never } | { value: string; field?: never }))
 
 /** `sink.files(...)`, as a user writes it. */
-export interface FilesConfig<Source> {
-  /** Folder for the files, relative to the configuration. */
-  folder: string
+export type FilesConfig<Source> = FilesPlace & FileShape<Source>
+
+/** Where the files go: a folder, relative to the configuration, or a bucket. */
+type FilesPlace = { folder: string; s3?: never } | { s3: S3Config; folder?: never }
+
+/** A bucket of S3, or of a server that talks like it. */
+interface S3Config {
+  bucket: string
+  /** What all keys begin with: `'exports/orders'`. */
+  prefix?: string
+  /** Default: with an endpoint `'us-east-1'`, without what the environment says (`AWS_REGION`). */
+  region?: string
+  /** Address of a server that is not Amazon's. */
+  endpoint?: SecretConfig
+  /** With `secretAccessKey`. Default: what the environment has (`AWS_ACCESS_KEY_ID`, a profile, the role of the machine). */
+  accessKeyId?: SecretConfig
+  secretAccessKey?: SecretConfig
+  /** Whether the bucket is named in the path of addresses, not in their host. Default: true with an endpoint. */
+  pathStyle?: boolean
+}
+
+interface FileShape<Source> {
   /** Default `'ndjson'`. */
   format?: 'ndjson' | 'csv' | 'fixed' | 'parquet'
   /** In place of `format`: makes the text or bytes of a file of its events. */

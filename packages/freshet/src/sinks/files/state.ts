@@ -16,12 +16,14 @@ export interface Segment {
   dueMs: number
 }
 
-/** A file on its way into place. Paths are below the folder. */
+/** A file on its way into place. */
 export interface StagedFile {
-  /** What is written. */
+  /** What is written: below the folder that files go to, or for a bucket in that of the state. */
   part: string
-  /** What it is renamed to. */
+  /** Its place: below the folder, or behind what keys begin with. A marker in a folder is a file of its own. */
   path: string
+  /** In a bucket: the mark that its object carries, what the key of its marker ends in (empty for none), and how many events it has. */
+  object?: { mark: string; marker: string; events: number }
 }
 
 export interface FilesState {
@@ -34,8 +36,8 @@ export interface FilesState {
   cut: Segment[]
   /** The segment that grows. */
   open: Segment | null
-  /** Files of the oldest cut segment; `whole` when all of them are written. A marker comes behind what it marks. */
-  staged: { whole: boolean; files: StagedFile[] } | null
+  /** Files of the oldest cut segment that are not known to be in place; `whole` when all of them are written. A marker comes behind what it marks. */
+  staged: { whole: boolean; files: readonly StagedFile[] } | null
 }
 
 const name = 'state.json'
@@ -86,7 +88,8 @@ export async function writeWhole(fileSystem: FileSystem, path: string, bytes: Ui
 
 /** Removes what a crash left in the folder: everything that the state does not name. */
 export async function removeDebris(fileSystem: FileSystem, folder: string, state: FilesState): Promise<void> {
-  const kept = new Set([name, ...[...state.cut, state.open].map((segment) => segment && spoolName(segment.sequence))])
+  const spools = [...state.cut, state.open].map((segment) => segment && spoolName(segment.sequence))
+  const kept = new Set([name, ...spools, ...(state.staged?.files ?? []).map(({ part }) => part)])
   for (const found of await fileSystem.readDir(folder)) {
     if (!kept.has(found)) await fileSystem.remove(join(folder, found))
   }

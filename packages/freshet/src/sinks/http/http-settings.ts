@@ -5,18 +5,16 @@ import type { Setting } from '../../config/plan.ts'
 import type { Duration, Reading } from '../../config/quantities.ts'
 import { duration, secret, section, setting, whole } from '../../config/readers.ts'
 
-const addressWords = secret("an address such as 'https://example.com/hook'")
-
 /** An http or https address, or the environment variable that has it. */
-export function address() {
+export function address(example = 'https://example.com/hook') {
+  const what = `an address such as '${example}'`
+  const addressWords = secret(what)
   return setting((words): Reading<Setting> => {
     const read = addressWords.safeParse(words)
     if (!read.success) return { reason: read.error.issues[0]!.message }
     if (typeof read.data !== 'string') return { value: read.data }
     const known = URL.canParse(read.data) && /^https?:$/.test(new URL(read.data).protocol)
-    return known
-      ? { value: read.data }
-      : { reason: "must be an address such as 'https://example.com/hook', with http:// or https:// in front" }
+    return known ? { value: read.data } : { reason: `must be ${what}, with http:// or https:// in front` }
   })
 }
 
