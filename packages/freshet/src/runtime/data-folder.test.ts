@@ -32,6 +32,7 @@ test('a new data folder gets its format and its layout, and opens again', async 
     'objects',
     'replays',
     'run',
+    'sinks',
     'sites',
     'tmp',
     'tmp-worker',
