@@ -2,13 +2,13 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createConnection, type Connection } from 'mysql2/promise'
 import pg from 'pg'
+import { freePort } from './free-port.ts'
 import { waitUntil } from './wait-until.ts'
 
 const execute = promisify(execFile)
@@ -32,15 +32,6 @@ async function programsOf(name: 'postgres' | 'mariadb'): Promise<Programs> {
     root: root!,
     env: libraries === '-' ? process.env : { ...process.env, LD_LIBRARY_PATH: libraries },
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 export type Row = Record<string, unknown>

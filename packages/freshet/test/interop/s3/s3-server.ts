@@ -1,10 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { BucketSettings } from '../../../src/storage/object-store.ts'
+import { freePort } from '../free-port.ts'
 import { runFile } from '../python.ts'
 import { waitUntil } from '../wait-until.ts'
 
@@ -75,12 +76,4 @@ async function canConnect(port: number): Promise<boolean> {
     socket.on('connect', () => resolve(true))
     socket.on('error', () => resolve(false))
   }).finally(() => socket.destroy()) as Promise<boolean>
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
