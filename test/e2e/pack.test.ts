@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi, type TestContext } from 'vitest'
-import { freePort } from './support/ports.ts'
+import { freePort } from '../../packages/freshet/test/support/free-port.ts'
 import { patience } from './support/until.ts'
 
 const packageDir = join(import.meta.dirname, '../../packages/freshet')

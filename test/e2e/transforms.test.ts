@@ -7,7 +7,7 @@ import type { ProcessRole } from '../../packages/freshet/src/runtime/process-sta
 import { FreshetProcess } from '../freshet-process.ts'
 import { post, processOf, rows, type Row } from './support/api.ts'
 import { segmentsOf } from './support/log-files.ts'
-import { freePort } from './support/ports.ts'
+import { freePort } from '../../packages/freshet/test/support/free-port.ts'
 import { patience, until } from './support/until.ts'
 
 let folder: string

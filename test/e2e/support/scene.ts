@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FreshetProcess } from '../../freshet-process.ts'
-import { freePort } from './ports.ts'
+import { freePort } from '../../../packages/freshet/test/support/free-port.ts'
 
 /** A folder with a configuration and a data folder, and the servers that run on it one after another, all on one port. */
 export class Scene {

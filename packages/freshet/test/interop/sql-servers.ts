@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { createConnection, type Connection } from 'mysql2/promise'
 import pg from 'pg'
-import { freePort } from './free-port.ts'
+import { freePort } from '../support/free-port.ts'
 import { waitUntil } from './wait-until.ts'
 
 const execute = promisify(execFile)

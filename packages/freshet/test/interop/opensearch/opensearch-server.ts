@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { request } from 'undici'
-import { freePort } from '../free-port.ts'
+import { freePort } from '../../support/free-port.ts'
 import { runFile } from '../python.ts'
 
 const program = 'java'

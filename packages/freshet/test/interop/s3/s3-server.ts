@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { BucketSettings } from '../../../src/storage/object-store.ts'
-import { freePort } from '../free-port.ts'
+import { freePort } from '../../support/free-port.ts'
 import { runFile } from '../python.ts'
 import { waitUntil } from '../wait-until.ts'
 
